@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+
+static int take_flock(int fd, const char *path, enum lock_wait wait, struct error *err)
+{
+	while (flock(fd, LOCK_EX | (wait == LOCK_TRY ? LOCK_NB : 0)) < 0)
+		if (errno != EINTR)
+			return error_errno(err, "failed to lock '%s'", path);
+	return 0;
+}
+
+bool lock_still_names(int fd, int dir, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && fstatat(dir, path, &b, 0) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
+}
+
+static int lock_open(int dir, const char *path, int flags, enum lock_wait wait, struct error *err)
+{
+	for (;;) {
+		auto_fd fd = fs_open(dir, path, flags, err);
+		int r;
+
+		if (fd < 0)
+			return fd;
+		r = take_flock(fd, path, wait, err);
+		if (r < 0)
+			return r;
+		/* replaced or removed while we waited: lock what is there now */
+		if (lock_still_names(fd, dir, path))
+			return take_fd(&fd);
+	}
+}
+
+int lock_file(int dir, const char *path, bool create, enum lock_wait wait, struct error *err)
+{
+	return lock_open(dir, path, O_RDWR | O_NOFOLLOW | (create ? O_CREAT : 0), wait, err);
+}
+
+int lock_dir(int dir, const char *path, enum lock_wait wait, struct error *err)
+{
+	return lock_open(dir, path, O_RDONLY | O_DIRECTORY, wait, err);
+}
+
+int lock_record_try(int fd, struct error *err)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return 1;
+	if (errno == EACCES || errno == EAGAIN)
+		return 0;
+	return error_errno(err, "failed to lock");
+}
+
+pid_t lock_record_owner(int fd)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+		return 0;
+	return lock.l_pid;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MACHINE_PLAN_H
+#define MACHINE_PLAN_H
+
+/*
+ * The launch plan: everything about a VM that is about to start, in terms of no
+ * architecture, no path and no name. Descriptors are those of this
+ * process; qemu_arguments() numbers them anew for the child. The plan borrows all.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+
+struct error;
+struct process_fd;
+struct strings;
+
+enum plan_arch { PLAN_AMD64, PLAN_ARM64 };
+enum plan_accel { PLAN_TCG, PLAN_KVM };
+enum plan_sync { SYNC_FULL, SYNC_FSYNC, SYNC_NONE };
+enum plan_caching { CACHING_AUTOMATIC, CACHING_CACHED, CACHING_UNCACHED };
+
+enum { PLAN_LAYERS_MAX = 64, PLAN_DISKS_MAX = 16, PLAN_NICS_MAX = 8, PLAN_CHANNELS_MAX = 8 };
+
+struct plan_layer {
+	int fd; /* the top read-write unless the disk is read-only; the others read-only */
+	bool qcow2;
+};
+struct plan_disk {
+	struct plan_layer layers[PLAN_LAYERS_MAX]; /* top first */
+	size_t layer_count;
+	bool read_only;
+	bool cdrom; /* a removable read-only medium (ISO) */
+	enum plan_sync sync;
+	enum plan_caching caching;
+};
+struct plan_nic {
+	int tap_fd;
+	uint8_t mac[6];
+};
+struct plan_channel {
+	int fd; /* connected or listening stream socket */
+	bool listening;
+	const char *name; /* of the virtio-serial port, fixed by us */
+};
+
+struct launch_plan {
+	enum plan_arch arch;
+	enum plan_accel accel;
+	uint32_t cpus;
+	uint64_t memory; /* bytes */
+	int firmware_code_fd; /* read-only */
+	int firmware_vars_fd; /* read-write */
+	int memory_fd; /* memfd of exactly .memory bytes, shared; -1: anonymous memory */
+	struct plan_disk disks[PLAN_DISKS_MAX]; /* root first: /dev/vda, vdb, ... */
+	size_t disk_count;
+	struct plan_nic nics[PLAN_NICS_MAX];
+	size_t nic_count;
+	struct plan_channel channels[PLAN_CHANNELS_MAX];
+	size_t channel_count;
+	int qmp_fd; /* connected stream socket */
+	int console_fd; /* connected stream socket: the serial console */
+	bool nested; /* expose virtualization to the guest */
+	bool display; /* a graphics adapter, keyboard and pointer (no window yet) */
+	uint32_t width, height;
+};
+
+/*
+ * The engine's arguments (argv[0] is @program) and the child's descriptors, from
+ * 3 up. A pure function: nothing is opened. Blockdev node names: the
+ * root's top format node is "disk0", layers below "disk0-1" ...; the next overlays that
+ * a freeze puts on top choose fresh names.
+ */
+int qemu_arguments(const struct launch_plan *plan, const char *program, struct strings *argv,
+		   struct process_fd *fds, size_t *fd_count, size_t fd_max,
+		   struct error *err) must_use_;
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_DISK_H
+#define STORE_DISK_H
+
+/*
+ * The chain of a VM's disk (decision 2), as it stands in disk.json:
+ *
+ *   {"version":1,"size":20000000000,"layers":[
+ *      {"file":"disk.img","format":"qcow2"},
+ *      {"file":"layer-<32 hex>","format":"qcow2"},
+ *      {"file":"layer-<32 hex>","format":"raw"}]}
+ *
+ * Top first, raw only at the end. Absent: disk.img alone, raw. The file is
+ * written only by us and never imported, pulled or pushed; it is checked all
+ * the same. Layer names are a fixed form, so none can name a host file, and
+ * the backing name inside a qcow2 header is never followed by anybody.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+
+struct error;
+struct vm;
+
+enum { DISK_LAYERS_MAX = 64, DISK_LAYERS_MERGE = 8, DISK_NAME = sizeof("layer-") + 32 };
+
+struct disk_layer {
+	char file[DISK_NAME];
+	bool qcow2;
+};
+struct disk_chain {
+	uint64_t size; /* virtual size in bytes */
+	struct disk_layer layers[DISK_LAYERS_MAX]; /* top first */
+	size_t count;
+};
+
+/*
+ * Read the chain; finishes or reverts a freeze that a crash interrupted
+ * (@vm's .lock is held). For a raw disk, size is the file's.
+ */
+int disk_read(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
+int disk_parse(const void *bytes, size_t len, struct disk_chain *chain, struct error *err) must_use_;
+/* The same without repair and lock, for display: the virtual size only. */
+int disk_read_size(const struct vm *vm, uint64_t *size, struct error *err) must_use_;
+
+/*
+ * Open every layer, top first, into fds[]: the top read-write (or
+ * read-only), the rest read-only. Each must be a regular file of the kind
+ * that the chain says (qcow2 magic, raw size), else E_INVALID
+ * naming the file. On error nothing stays open.
+ */
+int disk_open_layers(const struct vm *vm, const struct disk_chain *chain, bool read_only,
+		     int fds[DISK_LAYERS_MAX], struct error *err) must_use_;
+
+/*
+ * Freeze: make the present top a frozen layer under a new empty overlay.
+ * For a running VM the caller (its `run`) passes @switch_over, called
+ * when all names are in place, to make QEMU write to the overlay
+ * (@overlay is open read-write and stays the caller's only if it dups it);
+ * if it fails everything is put back. @vm's .lock is held.
+ */
+typedef int (*disk_switch_fn)(void *arg, int overlay, struct error *err);
+int disk_freeze(const struct vm *vm, struct disk_chain *chain, disk_switch_fn switch_over, void *arg,
+		struct error *err) must_use_;
+
+/* Write an empty qcow2 version 3 of @size virtual bytes, without a backing name, to @fd. */
+int qcow2_write_empty(int fd, uint64_t size, struct error *err) must_use_;
+/* Return: 1 if the qcow2 behind @fd holds no data of its own, 0 if it does, or error. */
+int qcow2_is_empty(int fd, struct error *err) must_use_;
+
+#endif

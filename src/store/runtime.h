@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_RUNTIME_H
+#define STORE_RUNTIME_H
+
+/*
+ * run.json: what a running VM's `run` lets others know. Written by `run` only,
+ * atomically; believed only while that VM's running lock is held by the
+ * pid in it.
+ */
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/attr.h"
+#include "store/config.h"
+
+struct error;
+struct vm;
+
+struct runtime {
+	pid_t pid; /* of `run` */
+	pid_t qemu_pid;
+	time_t started;
+	struct mac mac;
+	struct in_addr address; /* 0.0.0.0: none */
+	bool leased; /* the guest has taken the address by DHCP */
+	bool agent_ready;
+	char accel[8]; /* "kvm", "tcg" */
+	char interface[16]; /* the tap's name on the host */
+};
+
+int runtime_write(const struct vm *vm, const struct runtime *rt, struct error *err) must_use_;
+/* Return: 1 read; 0 not running, or nothing written yet; or error. */
+int runtime_read(const struct vm *vm, struct runtime *rt, struct error *err) must_use_;
+void runtime_remove(const struct vm *vm);
+
+#endif

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the system tests: the built program in a home of its own.
+
+BUILD names the build directory (default: build/ of this checkout). Whatever
+a test starts is ended by its fixture; what a killed test run left behind is
+removed by the next one, by name (linzer-test-*).
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
+
+
+class Linzer:
+    """The program, called by one of its names, with a TART_HOME of its own."""
+
+    def __init__(self, home, names):
+        self.home = pathlib.Path(home)
+        self.names = pathlib.Path(names)
+        self.children = []
+
+    def environment(self, **extra):
+        env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI")}
+        env.update(TART_HOME=str(self.home), **extra)
+        return env
+
+    def program(self, name="linzer"):
+        """A path by which argv[0]'s last component is `name`."""
+        path = self.names / name
+        if not path.exists():
+            path.symlink_to(BUILD / "linzer")
+        return str(path)
+
+    def __call__(self, *args, program="linzer", check=False, timeout=120, env=None, **options):
+        options.setdefault("stdin", subprocess.DEVNULL)
+        if "input" in options:
+            del options["stdin"]
+        done = subprocess.run([self.program(program), *map(str, args)], capture_output=True,
+                              text=options.pop("text", True), timeout=timeout,
+                              env=self.environment(**(env or {})), **options)
+        if check:
+            assert done.returncode == 0, (args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def start(self, *args, program="linzer", env=None, **options):
+        """Start it in the background; ended (SIGKILL) with the fixture."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        child = subprocess.Popen([self.program(program), *map(str, args)],
+                                 env=self.environment(**(env or {})), **options)
+        self.children.append(child)
+        return child
+
+    def vm(self, name):
+        return self.home / "vms" / name
+
+    def end(self):
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+            child.wait()
+            for stream in (child.stdout, child.stderr, child.stdin):
+                if stream:
+                    stream.close()
+
+
+@pytest.fixture
+def linzer(tmp_path):
+    names = tmp_path / "names"
+    names.mkdir()
+    home = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir=os.environ.get("TEST_DIR", "/var/tmp")))
+    program = Linzer(home, names)
+    yield program
+    program.end()
+    shutil.rmtree(home, ignore_errors=True)
