@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "cmd/command.h"
+#include "store/vm.h"
+
+struct run_args {
+	const char *name;
+	bool no_graphics, graphics;
+	bool serial;
+	const char *serial_path;
+	bool no_audio, no_clipboard, recovery, vnc, vnc_experimental;
+	struct strings disks;
+	const char *rosetta;
+	struct strings dirs;
+	bool nested;
+	struct strings net_bridged;
+	bool net_softnet;
+	struct strings softnet_allow, softnet_block, softnet_expose;
+	struct optional_number softnet_control_fd;
+	bool net_host;
+	const char *root_disk_opts;
+	bool suspendable, capture_system_keys, no_trackpad, no_pointer, no_keyboard;
+	const char *provisioning_opts;
+	int accel;
+	bool detach, wait_ready;
+};
+
+static const char *const accel_choices[] = { "auto", "kvm", "tcg", NULL };
+
+#define AT(member) offsetof(struct run_args, member)
+
+static const struct option options[] = {
+	{ "no-graphics", 0, OPTION_FLAG, AT(no_graphics), NULL, "do not open a window", NULL, 0 },
+	{ "graphics", 0, OPTION_FLAG, AT(graphics), NULL, "open a window also with VNC", NULL,
+	  OPTION_PRIVATE },
+	{ "serial", 0, OPTION_FLAG, AT(serial), NULL,
+	  "open a new pseudo-terminal for the serial console", NULL, 0 },
+	{ "serial-path", 0, OPTION_STRING, AT(serial_path), "path",
+	  "attach the serial console to this terminal", NULL, 0 },
+	{ "no-audio", 0, OPTION_FLAG, AT(no_audio), NULL, "no sound", NULL, 0 },
+	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "no shared clipboard", NULL, 0 },
+	{ "recovery", 0, OPTION_FLAG, AT(recovery), NULL, "no meaning for Linux guests", NULL,
+	  OPTION_HIDDEN },
+	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL, "serve the display by the guest's own VNC server",
+	  NULL, 0 },
+	{ "vnc-experimental", 0, OPTION_FLAG, AT(vnc_experimental), NULL,
+	  "serve the display by VNC", NULL, 0 },
+	{ "disk", 0, OPTION_STRINGS, AT(disks), "path[:options]",
+	  "attach a raw disk image: ro, sync=none|fsync|full, caching=automatic|cached|uncached",
+	  NULL, 0 },
+	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "no meaning on this host", NULL,
+	  OPTION_HIDDEN },
+	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]", "share a folder", NULL, 0 },
+	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "let the guest use virtualization", NULL, 0 },
+	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface", "a bridged network card",
+	  NULL, 0 },
+	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL, "an isolated network", NULL, 0 },
+	{ "net-softnet-allow", 0, OPTION_STRINGS, AT(softnet_allow), "list",
+	  "networks to open in the isolated network", NULL, 0 },
+	{ "net-softnet-block", 0, OPTION_STRINGS, AT(softnet_block), "list",
+	  "networks to close in the isolated network", NULL, 0 },
+	{ "net-softnet-expose", 0, OPTION_STRINGS, AT(softnet_expose), "list",
+	  "host ports to forward to the guest", NULL, 0 },
+	{ "net-softnet-control-fd", 0, OPTION_U16, AT(softnet_control_fd), "fd",
+	  "a socket for changes of the running VM's rules", NULL, OPTION_HIDDEN },
+	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL, "a network with this host alone", NULL,
+	  0 },
+	{ "root-disk-opts", 0, OPTION_STRING, AT(root_disk_opts), "options",
+	  "options of the root disk, as for --disk", NULL, 0 },
+	{ "suspendable", 0, OPTION_FLAG, AT(suspendable), NULL,
+	  "accepted: every VM here can be suspended", NULL, OPTION_HIDDEN },
+	{ "capture-system-keys", 0, OPTION_FLAG, AT(capture_system_keys), NULL,
+	  "give system keys to the window", NULL, 0 },
+	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "no trackpad", NULL, 0 },
+	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "no pointer device", NULL, 0 },
+	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "no keyboard", NULL, 0 },
+	{ "provisioning-opts", 0, OPTION_STRING, AT(provisioning_opts), "options",
+	  "no meaning for Linux guests", NULL, OPTION_HIDDEN },
+	{ "accel", 0, OPTION_CHOICE, AT(accel), "accel",
+	  "auto, kvm or tcg: how the guest's code is run", accel_choices, 0 },
+	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL,
+	  "return when the VM runs; its output goes to run.log", NULL, 0 },
+	{ "wait-ready", 0, OPTION_FLAG, AT(wait_ready), NULL,
+	  "return when the VM's agent answers (implies --detach)", NULL, 0 },
+	{ 0 },
+};
+
+static const struct argument arguments[] = {
+	{ "name", ARGUMENT_ONE, AT(name), "VM name", COMPLETES_VM },
+	{ 0 },
+};
+
+/* Softnet's options imply --net-softnet (contract 7.1). */
+static bool wants_softnet(const struct run_args *args)
+{
+	return args->net_softnet || args->softnet_allow.len || args->softnet_block.len ||
+	       args->softnet_expose.len || args->softnet_control_fd.given;
+}
+
+static int check_combinations(const struct run_args *args, struct error *err)
+{
+	if (args->vnc && args->vnc_experimental)
+		return error_set(err, E_USAGE,
+				 "--vnc and --vnc-experimental are mutually exclusive");
+	if ((args->net_bridged.len != 0) + wants_softnet(args) + args->net_host > 1)
+		return error_set(
+			err, E_USAGE,
+			"--net-bridged, --net-softnet and --net-host are mutually exclusive");
+	if (args->graphics && args->no_graphics)
+		return error_set(err, E_USAGE,
+				 "--graphics and --no-graphics are mutually exclusive");
+	if (args->capture_system_keys && (args->no_graphics || args->vnc || args->vnc_experimental))
+		return error_set(
+			err, E_USAGE,
+			"--captures-system-keys can only be used with the default VM view");
+	if (args->provisioning_opts)
+		return error_set(err, E_USAGE,
+				 "--provisioning-opts can only be used with macOS VMs");
+	return 0;
+}
+
+static int check_disks(const struct run_args *args, enum config_arch arch, struct error *err)
+{
+	for (size_t i = 0; i < args->disks.len; i++)
+		if (arch == ARCH_ARM64 && str_ends(args->disks.items[i], "-amd64.iso"))
+			return error_set(err, E_USAGE,
+					 "Seems you have a disk targeting x86 architecture (hence "
+					 "amd64 in the name). Please use an 'arm64' version of the "
+					 "disk.");
+	return 0;
+}
+
+/* What a VM must be to be run here at all. */
+static int check_config(const struct config *config, struct error *err)
+{
+	if (config->os == OS_DARWIN)
+		return error_set(err, E_VALIDATION,
+				 "macOS VMs run only on Apple hardware: this VM can be cloned, "
+				 "pushed and exported, but not run here");
+	if (strcmp(config->disk_format, "raw") != 0)
+		return error_set(err, E_VALIDATION,
+				 "the image declares the disk format '%s', which cannot be run "
+				 "here",
+				 config->disk_format);
+	return 0;
+}
+
+static int run_validate(struct invocation *inv, void *arg, struct error *err)
+{
+	struct run_args *args = arg;
+	auto_vm vm = VM_INIT;
+	auto_config config = CONFIG_INIT;
+	int r = check_combinations(args, err);
+
+	if (r < 0)
+		return r;
+	r = vm_open(&inv->home, args->name, /* quiet= */ true, &vm, err);
+	if (r == 0)
+		r = vm_read_config(&vm, &config, err);
+	/* contract 1.2: opening the VM belongs to this verb's validation step: exit 1 */
+	if (r < 0) {
+		err->code = E_VALIDATION;
+		return -E_VALIDATION;
+	}
+	r = check_config(&config, err);
+	return r < 0 ? r : check_disks(args, config.arch, err);
+}
+
+/* One line each for what is accepted but does nothing yet. */
+static void tell_no_effect(const struct run_args *args)
+{
+	const struct {
+		bool given;
+		const char *name;
+	} flags[] = {
+		{ args->vnc, "--vnc" },
+		{ args->vnc_experimental, "--vnc-experimental" },
+		{ args->dirs.len != 0, "--dir" },
+		{ args->net_bridged.len != 0, "--net-bridged" },
+		{ wants_softnet(args), "--net-softnet" },
+		{ args->net_host, "--net-host" },
+	};
+
+	for (size_t i = 0; i < array_size(flags); i++)
+		if (flags[i].given)
+			(void)fprintf(stderr, "%s has no effect yet\n", flags[i].name);
+}
+
+static int run_run(struct invocation *inv, void *arg, struct error *err)
+{
+	const struct run_args *args = arg;
+	static const enum accel_choice choices[] = { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
+	const struct run_options how = {
+		.name = args->name,
+		.root_disk = args->root_disk_opts,
+		.disks = args->disks,
+		.serial = args->serial,
+		.serial_path = args->serial_path,
+		.nested = args->nested,
+		.accel = choices[args->accel],
+		.detach = args->detach,
+		.wait_ready = args->wait_ready,
+	};
+
+	tell_no_effect(args);
+	return run_vm(&inv->home, &how, err);
+}
+
+const struct command command_run = {
+	.name = "run",
+	.summary = "Run a VM",
+	.options = options,
+	.arguments = arguments,
+	.args_size = sizeof(struct run_args),
+	.validate = run_validate,
+	.run = run_run,
+};

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Requests on manage.sock. There is one so far: "freeze", by which a clone
+ * asks for the disk's present content to become a read-only layer. The asker
+ * holds the VM's .lock; we change the chain (store/disk.h) and make QEMU
+ * write to the new overlay (tried.md 1):
+ *
+ *   add-fd, blockdev-add of the overlay without backing, blockdev-snapshot
+ *
+ * which drains what is in flight, so that the layer is what a disk would hold
+ * at a power cut. The overlay's descriptor is the only way in for QEMU.
+ */
+
+#include "run/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "machine/qmp.h"
+#include "store/manage.h"
+
+enum { CALL_MS = 10000, REQUEST_MS = 1000 };
+
+static int add_fd(struct session *session, int overlay, int64_t *set, struct error *err)
+{
+	auto_json *result = NULL;
+	int r = qmp_call(session->qmp, "add-fd", NULL, overlay, CALL_MS, &result, err);
+
+	if (r < 0)
+		return r;
+	if (json_get_int(result, "fdset-id", 0, INT32_MAX, set, err) != 1)
+		return error_set(err, E_PROTOCOL, "QEMU answered 'add-fd' with no set");
+	return 0;
+}
+
+/* A disk_switch_fn: make QEMU write to @overlay from now on. */
+static int switch_over(void *arg, int overlay, struct error *err)
+{
+	struct session *session = arg;
+	char node[32], top[32];
+	int64_t set = -1;
+	json_t *blockdev;
+	int r;
+
+	qemu_top_node(session->overlays, top, sizeof(top));
+	qemu_top_node(session->overlays + 1, node, sizeof(node));
+	r = add_fd(session, overlay, &set, err);
+	if (r < 0)
+		return r;
+	blockdev = qemu_overlay_blockdev(&session->plan.disks[0], node, (int)set);
+	r = qmp_call(session->qmp, "blockdev-add", blockdev, -1, CALL_MS, NULL, err);
+	if (r < 0)
+		return r;
+	r = qmp_call(session->qmp, "blockdev-snapshot",
+		     json_pack("{s:s, s:s}", "node", top, "overlay", node), -1, CALL_MS, NULL,
+		     err);
+	if (r < 0)
+		return r;
+	session->overlays++;
+	return 0;
+}
+
+static int freeze(struct session *session, struct error *err)
+{
+	if (session->plan.disks[0].read_only)
+		return 0;
+	return disk_freeze(&session->vm, &session->chain, switch_over, session, err);
+}
+
+static int read_line(int client, struct str *line, struct error *err)
+{
+	uint64_t end = clock_ms() + REQUEST_MS;
+
+	while (!memchr(line->ptr, '\n', line->len)) {
+		struct pollfd p = { .fd = client, .events = POLLIN };
+		uint64_t now = clock_ms();
+		char buffer[256];
+		ssize_t n;
+
+		if (now >= end || poll(&p, 1, (int)(end - now)) <= 0)
+			return error_set(err, ETIMEDOUT, "no request came");
+		n = read(client, buffer, sizeof(buffer));
+		if (n <= 0 || line->len + (size_t)n > MANAGE_LINE_MAX)
+			return error_set(err, E_PROTOCOL, "malformed request");
+		str_add(line, buffer, (size_t)n);
+	}
+	str_set_len(line, (size_t)((char *)memchr(line->ptr, '\n', line->len) - line->ptr));
+	return 0;
+}
+
+/* manage.sock is 0600 in the VM's directory; whom we answer is checked all the same. */
+static bool may_ask(int client)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+	       (peer.uid == geteuid() || peer.uid == 0);
+}
+
+void session_answer(struct session *session, int client)
+{
+	struct error err = ERROR_INIT, ignored = ERROR_INIT;
+	auto_str line = STR_INIT;
+	auto_str answer = STR_INIT;
+	int r = 0;
+
+	if (!may_ask(client))
+		r = error_set(&err, EPERM, "not permitted");
+	if (r == 0)
+		r = read_line(client, &line, &err);
+	if (r == 0 && strcmp(line.ptr, "freeze") == 0)
+		r = freeze(session, &err);
+	else if (r == 0)
+		r = error_set(&err, E_PROTOCOL, "unknown request '%s'", line.ptr);
+	if (r < 0)
+		str_addf(&answer, "error %s\n", err.text);
+	else
+		str_adds(&answer, "ok\n");
+	(void)!fs_write_all(client, answer.ptr, answer.len, &ignored);
+	(void)close(client);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUN_RUN_H
+#define RUN_RUN_H
+
+/*
+ * `linzer run`: the supervisor of one VM. It holds the VM's running lock,
+ * starts QEMU and its helpers, serves the VM's sockets, and takes everything
+ * down when it ends. However it ends, nothing of it outlives it.
+ */
+
+#include <stdbool.h>
+
+#include "base/attr.h"
+#include "base/vec.h"
+#include "machine/engine.h"
+
+struct error;
+struct home;
+
+struct run_options {
+	const char *name;
+	const char *root_disk; /* --root-disk-opts, or NULL */
+	struct strings disks; /* --disk, as given */
+	bool serial;
+	const char *serial_path;
+	bool nested;
+	enum accel_choice accel;
+	bool detach; /* return as soon as the VM runs */
+	bool wait_ready; /* ... or as soon as its agent answers */
+};
+
+/* Return: the exit status of `run` (contract 7.8), or error if the VM could not be started. */
+int run_vm(const struct home *home, const struct run_options *options,
+	   struct error *err) must_use_;
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUN_SESSION_H
+#define RUN_SESSION_H
+
+/*
+ * One VM's run, from claim to teardown. Each stage is a file of its own and
+ * leaves the session in a state that session_release() can take down:
+ *
+ *   claim.c      the VM is ours: running lock, MAC, pending config
+ *   disks.c      its disks are open
+ *   launch.c     network, firmware, QEMU, QMP
+ *   supervise.c  the loop: signals, QEMU's end, sockets
+ *   freeze.c     requests on manage.sock
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/attr.h"
+#include "machine/engine.h"
+#include "machine/plan.h"
+#include "net/helper.h"
+#include "run/console.h"
+#include "run/identity.h"
+#include "store/config.h"
+#include "store/disk.h"
+#include "store/runtime.h"
+#include "store/vm.h"
+
+struct error;
+struct home;
+struct qmp;
+struct relay;
+struct run_options;
+
+enum { SESSION_SIGNALS = 5 };
+
+enum session_end {
+	END_NOT_YET,
+	END_BY_GUEST, /* powered off */
+	END_BY_USER, /* SIGINT, SIGTERM, SIGHUP */
+	END_BY_FAILURE, /* QEMU or a helper died: session.failure says what */
+};
+
+struct session {
+	const struct home *home;
+	const struct run_options *options;
+
+	struct vm vm;
+	struct config config;
+	int running_lock; /* config.json; never close it early, never open that file again */
+	int vm_lock; /* .lock, until QEMU has the disks */
+
+	struct disk_chain chain;
+	int root_fds[DISK_LAYERS_MAX];
+	int extra_fds[PLAN_DISKS_MAX];
+	size_t extra_count;
+	unsigned overlays; /* frozen since the start: names of block nodes */
+
+	struct engine engine;
+	struct launch_plan plan;
+	struct identity identity;
+	struct net_link net;
+	struct runtime runtime;
+	pid_t qemu;
+	int qemu_pidfd;
+	int qemu_errors; /* read end of QEMU's stdout and stderr */
+	char last_error[256]; /* QEMU's last line there */
+	struct qmp *qmp;
+	int guest_agent; /* our end of the agent's port, until the relay has it */
+	struct console console;
+	struct relay *relay;
+	int control, manage; /* listening sockets */
+
+	uv_loop_t loop;
+	uv_signal_t signals[SESSION_SIGNALS];
+	uv_poll_t qmp_poll, net_poll, qemu_poll, errors_poll, manage_poll;
+	uv_timer_t kill_timer;
+	enum session_end end;
+	bool guest_shut_down; /* QEMU said so */
+	bool quit_sent;
+	char failure[512];
+	int status_pipe; /* --detach: who waits for us; -1 */
+};
+
+/* QMP's events become the session's state (an event handler for qmp_new()). */
+void session_on_event(void *arg, const char *event, const json_t *data);
+/* Keep QEMU's last line of @text as the reason of a failure. */
+void session_keep_error(struct session *session, const char *text, size_t len);
+
+/* From here on, signals wait for session_supervise(). */
+int session_init(struct session *session, struct error *err) must_use_;
+void session_release(struct session *session);
+
+/* Stages; each fills @err and leaves the rest to session_release(). */
+int session_claim(struct session *session, struct error *err) must_use_;
+int session_open_disks(struct session *session, struct error *err) must_use_;
+int session_launch(struct session *session, struct error *err) must_use_;
+/* Serve until the end. Return: the exit status. */
+int session_supervise(struct session *session, struct error *err) must_use_;
+/* Answer one client of manage.sock, taking @client over. */
+void session_answer(struct session *session, int client);
+
+#endif

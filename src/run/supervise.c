@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
+ * stderr, the network keeper's socket, the console, manage.sock, and (inside the
+ * relay) the agent's port and control.sock. The loop ends when QEMU has
+ * ended; everything else only asks it to:
+ *
+ *   SIGINT, SIGTERM, SIGHUP   QMP quit (QEMU flushes its disks), and SIGKILL
+ *                             QUIT_MS later or at a second signal
+ *   SIGUSR2                   ACPI power button; the guest decides
+ *   the keeper is gone        as SIGINT, but the run has failed: a VM is never
+ *                             left with a tap whose filter nobody keeps
+ *
+ * A reboot of the guest is no end. Which message and status an end has is
+ * contract 7.8, with section 12's fix 5.
+ */
+
+#include "run/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/relay.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "machine/qmp.h"
+#include "run/detach.h"
+#include "run/run.h"
+#include "store/manage.h"
+
+enum { QUIT_MS = 5000, CALL_MS = 5000 };
+
+static void fail(struct session *session, const char *why)
+{
+	if (session->end != END_NOT_YET)
+		return;
+	session->end = END_BY_FAILURE;
+	(void)snprintf(session->failure, sizeof(session->failure), "%s", why);
+}
+
+static void kill_qemu(struct session *session)
+{
+	if (session->qemu > 0)
+		(void)kill(session->qemu, SIGKILL);
+}
+
+static void on_kill_timer(uv_timer_t *timer)
+{
+	kill_qemu(timer->data);
+}
+
+/* Ask QEMU to end; what has not ended by then is killed. */
+static void quit(struct session *session)
+{
+	struct error ignored = ERROR_INIT;
+
+	if (session->quit_sent) {
+		kill_qemu(session);
+		return;
+	}
+	session->quit_sent = true;
+	(void)uv_timer_start(&session->kill_timer, on_kill_timer, QUIT_MS, 0);
+	if (qmp_call(session->qmp, "quit", NULL, -1, CALL_MS, NULL, &ignored) < 0)
+		kill_qemu(session);
+}
+
+static void press_power_button(struct session *session)
+{
+	struct error err = ERROR_INIT;
+
+	(void)puts("Requesting guest OS to stop...");
+	if (qmp_call(session->qmp, "system_powerdown", NULL, -1, CALL_MS, NULL, &err) < 0)
+		(void)fprintf(stderr, "cannot request the guest to stop: %s\n", err.text);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct session *session = handle->data;
+
+	switch (number) {
+	case SIGUSR1:
+		(void)puts("Failed to suspend the VM: suspending is not supported yet");
+		break;
+	case SIGUSR2:
+		press_power_button(session);
+		break;
+	default:
+		if (session->end == END_NOT_YET) {
+			session->end = END_BY_USER;
+			(void)puts("Stopping VM...");
+		}
+		quit(session);
+	}
+}
+
+void session_on_event(void *arg, const char *event, const json_t *data)
+{
+	struct session *session = arg;
+	bool by_guest = json_is_true(json_object_get(data, "guest"));
+
+	if (strcmp(event, "SHUTDOWN") == 0 && by_guest)
+		session->guest_shut_down = true;
+}
+
+static void on_qmp(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	struct error ignored = ERROR_INIT;
+
+	(void)events;
+	/* its end is QEMU's, which the pidfd tells; rubbish is a QEMU gone mad */
+	if (status < 0 || qmp_process(session->qmp, &ignored) < 0) {
+		(void)uv_poll_stop(poll);
+		if (status == 0 && ignored.code == E_PROTOCOL)
+			kill_qemu(session);
+	}
+}
+
+void session_keep_error(struct session *session, const char *text, size_t len)
+{
+	size_t start;
+
+	while (len && text[len - 1] == '\n')
+		len--;
+	for (start = len; start && text[start - 1] != '\n'; start--)
+		;
+	if (len > start)
+		(void)snprintf(session->last_error, sizeof(session->last_error), "%.*s",
+			       (int)(len - start), text + start);
+}
+
+static void on_qemu_errors(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	char text[4096];
+	ssize_t n = status < 0 ? 0 : read(session->qemu_errors, text, sizeof(text));
+
+	(void)events;
+	if (n > 0)
+		session_keep_error(session, text, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		(void)uv_poll_stop(poll);
+}
+
+static void write_runtime(struct session *session)
+{
+	struct error err = ERROR_INIT;
+
+	if (runtime_write(&session->vm, &session->runtime, &err) < 0)
+		(void)fprintf(stderr, "%s\n", err.text);
+}
+
+static void on_network(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	struct error err = ERROR_INIT;
+	struct net_message message;
+	int r = status < 0 ? -1 : net_link_receive(&session->net, &message, &err);
+
+	(void)events;
+	if (r < 0) {
+		(void)uv_poll_stop(poll);
+		fail(session, "the network helper ended");
+		quit(session);
+	} else if (r > 0 && message.kind == NET_LEASED && !session->runtime.leased) {
+		session->runtime.leased = true;
+		write_runtime(session);
+	}
+}
+
+static void on_agent(void *arg, bool ready)
+{
+	struct session *session = arg;
+
+	session->runtime.agent_ready = ready;
+	write_runtime(session);
+	if (ready && session->options->wait_ready)
+		detach_ready(&session->status_pipe);
+}
+
+static void on_manage(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	int client = accept4(session->manage, NULL, NULL, SOCK_CLOEXEC);
+
+	(void)status;
+	(void)events;
+	if (client >= 0)
+		session_answer(session, client);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+static void judge_end(struct session *session, int raw)
+{
+	char why[sizeof(session->failure)];
+
+	if (session->end != END_NOT_YET)
+		return;
+	if (session->guest_shut_down && WIFEXITED(raw) && WEXITSTATUS(raw) == 0) {
+		session->end = END_BY_GUEST;
+		return;
+	}
+	if (session->last_error[0])
+		(void)snprintf(why, sizeof(why), "%s", session->last_error);
+	else if (WIFSIGNALED(raw))
+		(void)snprintf(why, sizeof(why), "QEMU was killed by signal %d", WTERMSIG(raw));
+	else
+		(void)snprintf(why, sizeof(why), "QEMU ended with status %d", WEXITSTATUS(raw));
+	fail(session, why);
+}
+
+static void on_qemu_end(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	struct error ignored = ERROR_INIT;
+	int raw = 0;
+
+	(void)status;
+	(void)events;
+	if (waitpid(session->qemu, &raw, WNOHANG) == 0)
+		return;
+	session->qemu = 0;
+	/* events that came just before the end */
+	(void)qmp_process(session->qmp, &ignored);
+	on_qemu_errors(&session->errors_poll, 0, 0);
+	judge_end(session, raw);
+	uv_stop(&session->loop);
+}
+
+static int watch(struct session *session, uv_poll_t *poll, int fd, uv_poll_cb on_ready,
+		 struct error *err)
+{
+	poll->data = session;
+	if (uv_poll_init(&session->loop, poll, fd) != 0 ||
+	    uv_poll_start(poll, UV_READABLE, on_ready) != 0)
+		return error_set(err, E_FAILED, "cannot watch a descriptor");
+	return 0;
+}
+
+static int watch_all(struct session *session, struct error *err)
+{
+	int r = watch(session, &session->qmp_poll, qmp_fd(session->qmp), on_qmp, err);
+
+	if (r == 0)
+		r = watch(session, &session->qemu_poll, session->qemu_pidfd, on_qemu_end, err);
+	if (r == 0)
+		r = watch(session, &session->errors_poll, session->qemu_errors, on_qemu_errors,
+			  err);
+	if (r == 0)
+		r = watch(session, &session->net_poll, session->net.sock, on_network, err);
+	if (r == 0)
+		r = watch(session, &session->manage_poll, session->manage, on_manage, err);
+	return r;
+}
+
+static int open_services(struct session *session, struct error *err)
+{
+	session->control = vm_socket_listen(&session->vm, "control.sock", err);
+	if (session->control < 0)
+		return session->control;
+	session->manage = manage_listen(&session->vm, err);
+	if (session->manage < 0)
+		return session->manage;
+	session->relay = relay_new(&session->loop, take_fd(&session->guest_agent),
+				   take_fd(&session->control), on_agent, session);
+	return watch_all(session, err);
+}
+
+int session_init(struct session *session, struct error *err)
+{
+	static const int numbers[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
+
+	*session = (struct session){
+		.vm = VM_INIT,
+		.config = CONFIG_INIT,
+		.running_lock = -1,
+		.vm_lock = -1,
+		.identity = IDENTITY_INIT,
+		.net = NET_LINK_INIT,
+		.qemu_pidfd = -1,
+		.qemu_errors = -1,
+		.guest_agent = -1,
+		.console = CONSOLE_INIT,
+		.control = -1,
+		.manage = -1,
+		.status_pipe = -1,
+	};
+	for (size_t i = 0; i < array_size(session->root_fds); i++)
+		session->root_fds[i] = -1;
+	if (uv_loop_init(&session->loop) != 0)
+		return error_set(err, E_FAILED, "cannot make an event loop");
+	(void)uv_timer_init(&session->loop, &session->kill_timer);
+	session->kill_timer.data = session;
+	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
+		struct sigaction old;
+
+		(void)uv_signal_init(&session->loop, &session->signals[i]);
+		session->signals[i].data = session;
+		/* what nohup ignores stays ignored */
+		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+			continue;
+		(void)uv_signal_start(&session->signals[i], on_signal, numbers[i]);
+	}
+	return 0;
+}
+
+/* Put what `set` wrote meanwhile in place, and remove what only a running VM has. */
+static void tidy_directory(struct session *session)
+{
+	if (session->running_lock < 0)
+		return;
+	(void)renameat(session->vm.dir, "config.next.json", session->vm.dir, "config.json");
+	(void)unlinkat(session->vm.dir, "control.sock", 0);
+	(void)unlinkat(session->vm.dir, "manage.sock", 0);
+	runtime_remove(&session->vm);
+}
+
+static void end_qemu(struct session *session)
+{
+	if (session->qemu <= 0)
+		return;
+	kill_qemu(session);
+	(void)waitpid(session->qemu, NULL, 0);
+	session->qemu = 0;
+}
+
+static void close_loop(struct session *session)
+{
+	if (session->relay)
+		relay_close(session->relay);
+	uv_walk(&session->loop, close_handle, NULL);
+	while (uv_loop_close(&session->loop) == UV_EBUSY)
+		(void)uv_run(&session->loop, UV_RUN_ONCE);
+}
+
+void session_release(struct session *session)
+{
+	end_qemu(session);
+	close_loop(session);
+	console_release(&session->console);
+	qmp_free(session->qmp);
+	net_link_stop(&session->net);
+	tidy_directory(session);
+	for (size_t i = 0; i < array_size(session->root_fds); i++)
+		cleanup_close_(&session->root_fds[i]);
+	for (size_t i = 0; i < session->extra_count; i++)
+		cleanup_close_(&session->extra_fds[i]);
+	cleanup_close_(&session->qemu_pidfd);
+	cleanup_close_(&session->qemu_errors);
+	cleanup_close_(&session->guest_agent);
+	cleanup_close_(&session->control);
+	cleanup_close_(&session->manage);
+	identity_release(&session->identity);
+	engine_release(&session->engine);
+	config_release(&session->config);
+	cleanup_close_(&session->vm_lock);
+	cleanup_close_(&session->running_lock);
+	vm_release(&session->vm);
+}
+
+/* Return: the exit status. */
+static int report_end(const struct session *session)
+{
+	switch (session->end) {
+	case END_BY_GUEST:
+		(void)puts("guest has stopped the virtual machine");
+		return 0;
+	case END_BY_FAILURE:
+		(void)printf("guest has stopped the virtual machine due to error: %s\n",
+			     session->failure);
+		(void)fprintf(stderr, "%s\n", session->failure);
+		return 1;
+	case END_NOT_YET:
+	case END_BY_USER:
+	default:
+		return 0;
+	}
+}
+
+int session_supervise(struct session *session, struct error *err)
+{
+	int r = open_services(session, err);
+
+	if (r == 0)
+		r = runtime_write(&session->vm, &session->runtime, err);
+	if (r < 0)
+		return r;
+	cleanup_close_(&session->vm_lock);
+	session->vm_lock = -1;
+	if (!session->options->wait_ready)
+		detach_ready(&session->status_pipe);
+	(void)uv_run(&session->loop, UV_RUN_DEFAULT);
+	return report_end(session);
+}
