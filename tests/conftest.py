@@ -80,3 +80,26 @@ def linzer(tmp_path):
     yield program
     program.end()
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def image_home():
+    """The home that scripts/check keeps the built guest image in."""
+    home = pathlib.Path(os.environ.get("TEST_IMAGE_HOME", pathlib.Path.home() / ".cache/linzer/test-home"))
+    assert (home / "vms/debian/disk.img").exists(), f"no guest image in {home}: run scripts/check"
+    return home
+
+
+@pytest.fixture(scope="module")
+def guests(image_home, tmp_path_factory):
+    """A home that holds the guest image as the VM "debian"; shared by a module's tests."""
+    names = tmp_path_factory.mktemp("names")
+    home = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir=os.environ.get("TEST_DIR", "/var/tmp")))
+    (home / "vms").mkdir()
+    subprocess.run(["cp", "-a", "--sparse=always", image_home / "vms/debian", home / "vms/debian"], check=True)
+    program = Linzer(home, names)
+    yield program
+    for name in program("list", "--quiet").stdout.split():
+        program("stop", name, "--timeout", 1)
+    program.end()
+    shutil.rmtree(home, ignore_errors=True)

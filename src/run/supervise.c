@@ -177,13 +177,13 @@ static void on_network(uv_poll_t *poll, int status, int events)
 	}
 }
 
-static void on_agent(void *arg, bool ready)
+static void on_agent(void *arg, enum relay_event event)
 {
 	struct session *session = arg;
 
-	session->runtime.agent_ready = ready;
+	session->runtime.agent_ready = event == RELAY_READY;
 	write_runtime(session);
-	if (ready && session->options->wait_ready)
+	if (event == RELAY_READY && session->options->wait_ready)
 		detach_ready(&session->status_pipe);
 }
 
@@ -276,8 +276,9 @@ static int open_services(struct session *session, struct error *err)
 	session->manage = manage_listen(&session->vm, err);
 	if (session->manage < 0)
 		return session->manage;
-	session->relay = relay_new(&session->loop, take_fd(&session->guest_agent),
-				   take_fd(&session->control), on_agent, session);
+	if (relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&session->control),
+		      on_agent, session, &session->relay, err) < 0)
+		return -err->code;
 	return watch_all(session, err);
 }
 
@@ -341,8 +342,7 @@ static void end_qemu(struct session *session)
 
 static void close_loop(struct session *session)
 {
-	if (session->relay)
-		relay_close(session->relay);
+	relay_close(session->relay);
 	uv_walk(&session->loop, close_handle, NULL);
 	while (uv_loop_close(&session->loop) == UV_EBUSY)
 		(void)uv_run(&session->loop, UV_RUN_ONCE);

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Debian VM's whole life, on real QEMU with a real guest."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+BOOT = 240  # seconds; a boot takes 15-25 s on an idle machine, under TCG
+
+
+def eventually(what, seconds=BOOT):
+    """Poll `what` until it is true."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)
+
+
+def status_of(pid):
+    return dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def runtime(linzer, name):
+    return json.loads((linzer.vm(name) / "run.json").read_text())
+
+
+def alive(pid):
+    try:
+        return status_of(pid)["State"].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def interfaces():
+    return {entry["ifname"] for entry in json.loads(subprocess.check_output(["ip", "-j", "link"]))}
+
+
+def nft_tables():
+    return subprocess.check_output(["nft", "list", "tables"], text=True)
+
+
+def ssh(address, *command, **options):
+    return subprocess.run(
+        ["sshpass", "-p", "admin", "ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+         "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", "-o", "ConnectTimeout=20",
+         f"admin@{address}", *command], capture_output=True, text=True, timeout=120, **options)
+
+
+def start(linzer, name, *options):
+    """Clone the image and run it until its agent answers."""
+    linzer("clone", "debian", name, check=True)
+    linzer("run", "--wait-ready", *options, name, check=True, timeout=BOOT)
+
+
+def end(linzer, name):
+    linzer("stop", name, "--timeout", 1)
+    linzer("delete", name, check=True)
+
+
+@pytest.fixture(scope="module")
+def web(guests):
+    """A running VM that tests share and leave as it is."""
+    start(guests, "web")
+    yield "web"
+    end(guests, "web")
+
+
+class TestRunning:
+    def test_address_is_in_the_subnet(self, guests, web):
+        address = guests("ip", "--wait", 60, web, check=True).stdout
+        assert re.fullmatch(r"192\.168\.64\.\d+\n", address)
+
+    @pytest.mark.parametrize("resolver", ["dhcp", "arp", "agent"])
+    def test_every_resolver_gives_the_same_address(self, guests, web, resolver):
+        guests("ip", "--wait", 60, web, check=True)
+        ssh(guests("ip", web).stdout.strip(), "true")
+        assert guests("ip", "--resolver", resolver, web, check=True).stdout == guests("ip", web).stdout
+
+    def test_exec_runs_as_admin_with_login_environment(self, guests, web):
+        out = guests("exec", web, "sh", "-c", "id -un; pwd; echo $HOME $SHELL $LOGNAME", check=True).stdout
+        assert out == "admin\n/home/admin\n/home/admin /bin/bash admin\n"
+
+    def test_exec_passes_the_exit_code(self, guests, web):
+        assert guests("exec", web, "sh", "-c", "exit 42").returncode == 42
+
+    def test_exec_keeps_stdout_and_stderr_apart(self, guests, web):
+        done = guests("exec", web, "sh", "-c", "echo out; echo err >&2", check=True)
+        assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+    def test_exec_interactive_gets_stdin(self, guests, web):
+        data = "x" * 100000
+        assert guests("exec", "-i", web, "wc", "-c", input=data, check=True).stdout.strip() == "100000"
+
+    def test_exec_with_tty(self, guests, web):
+        done = guests("exec", "-t", web, "sh", "-c", "tty; stty size", check=True)
+        assert done.stdout.startswith("/dev/pts/") and "24 80" in done.stdout
+
+    def test_ssh(self, guests, web):
+        done = ssh(guests("ip", "--wait", 60, web).stdout.strip(), "uname", "-a")
+        assert done.returncode == 0 and done.stdout.startswith("Linux "), done
+
+    def test_gateway_reaches_the_host(self, guests, web):
+        server = subprocess.Popen(["/usr/bin/python3", "-m", "http.server", "8099", "--bind", "0.0.0.0"],
+                                  cwd=guests.names, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            done = guests("exec", web, "curl", "-sS", "--retry", "10", "--retry-connrefused", "-o", "/dev/null",
+                          "-w", "%{http_code}", "http://192.168.64.1:8099/")
+            assert done.stdout == "200", done
+        finally:
+            server.kill()
+            server.wait()
+
+    def test_list_and_get_say_running(self, guests, web):
+        rows = {row["Name"]: row for row in json.loads(guests("list", "--format", "json", check=True).stdout)}
+        assert rows[web]["Running"] is True and rows[web]["State"] == "running"
+        assert rows["debian"]["State"] == "stopped"
+        got = json.loads(guests("get", "--format", "json", web, check=True).stdout)
+        assert got["State"] == "running" and got["OS"] == "linux" and got["DiskFormat"] == "raw"
+
+    def test_second_run_is_refused(self, guests, web):
+        done = guests("run", web)
+        assert (done.returncode, done.stderr) == (2, f'VM "{web}" is already running!\n')
+
+    def test_delete_of_a_running_vm_is_refused(self, guests, web):
+        done = guests("delete", web)
+        assert (done.returncode, done.stderr) == (1, f'VM "{web}" is running\n')
+
+    def test_clone_over_a_running_vm_is_refused(self, guests, web):
+        done = guests("clone", "debian", web)
+        assert (done.returncode, done.stderr) == (1, f'VM "{web}" is running\n')
+
+    def test_set_while_running_is_kept_for_the_next_run(self, guests, web):
+        guests("set", web, "--display", "800x600", check=True)
+        assert json.loads(guests("get", "--format", "json", web).stdout)["Display"] == "800x600"
+        assert (guests.vm(web) / "config.next.json").exists()
+        assert guests("run", web).returncode == 2  # the lock is still held
+
+    def test_qemu_is_confined(self, guests, web):
+        status = status_of(runtime(guests, web)["qemu_pid"])
+        uids = set(status["Uid"].split())
+        assert len(uids) == 1 and int(uids.pop()) >= 0x70000000
+        assert int(status["CapEff"], 16) == 0
+        assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+
+    def test_helpers_hold_no_pipe_of_run(self, guests, web):
+        qemu = runtime(guests, web)["qemu_pid"]
+        run = runtime(guests, web)["pid"]
+        for number in (0, 1, 2):
+            assert os.readlink(f"/proc/{qemu}/fd/{number}") != os.readlink(f"/proc/{run}/fd/{number}") \
+                or number == 0
+
+    def test_run_and_keeper_are_small(self, guests, web):
+        run = runtime(guests, web)["pid"]
+        children = pathlib.Path(f"/proc/{run}/task/{run}/children").read_text().split()
+        total = int(status_of(run)["VmRSS"].split()[0])
+        helpers = [p for p in pathlib.Path("/proc").glob("[0-9]*/comm")
+                   if p.exists() and p.read_text().strip() == "linzer-net"]
+        assert helpers, children
+        total += sum(int(status_of(p.parent.name)["VmRSS"].split()[0]) for p in helpers)
+        assert total <= 12 * 1024, f"{total} KiB"
+
+    def test_logs_print_the_console(self, guests, web):
+        assert "Linux" in guests("logs", web, check=True).stdout
+
+    def test_vms_do_not_reach_each_other(self, guests, web):
+        start(guests, "neighbour")
+        try:
+            other = guests("ip", "--wait", 60, "neighbour", check=True).stdout.strip()
+            assert ssh(other, "true").returncode == 0  # the host does reach it
+            done = guests("exec", web, "ping", "-c", "2", "-W", "2", other)
+            assert done.returncode == 1 and " 0 received" in done.stdout, done
+            done = guests("exec", web, "curl", "-m", "4", f"http://{other}:22/")
+            assert done.returncode in (7, 28), done
+        finally:
+            end(guests, "neighbour")
+
+    def test_clone_of_a_running_vm(self, guests, web):
+        guests("exec", web, "sh", "-c", "echo before > marker; sync", check=True)
+        guests("clone", web, "fork", check=True)
+        try:
+            guests("exec", web, "sh", "-c", "echo after > marker; sync", check=True)
+            guests("run", "--wait-ready", "fork", check=True, timeout=BOOT)
+            assert guests("exec", "fork", "cat", "marker", check=True).stdout == "before\n"
+            assert guests("exec", web, "cat", "marker", check=True).stdout == "after\n"
+            assert runtime(guests, "fork")["mac"] != runtime(guests, web)["mac"]
+        finally:
+            end(guests, "fork")
+
+    def test_guest_reboot_keeps_run_and_agent(self, guests, web):
+        boot = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", check=True).stdout
+        guests("exec", web, "sudo", "systemctl", "reboot")
+
+        def rebooted():
+            now = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", timeout=BOOT)
+            return now.returncode == 0 and now.stdout != boot
+        eventually(rebooted)
+        assert guests("ip", "--wait", 60, web).returncode == 0
+
+
+class TestEnds:
+    @pytest.fixture
+    def run(self, guests):
+        """Runs a fresh clone in the foreground; gives its Popen when the agent answers."""
+        name = "short"
+        guests("clone", "debian", name, check=True)
+        child = guests.start("run", "--no-graphics", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        eventually(lambda: child.poll() is not None or guests("exec", name, "true").returncode == 0)
+        assert child.poll() is None, child.communicate()
+        yield child
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        eventually(lambda: guests("delete", name).returncode == 0, 10)
+
+    def test_guest_powers_off(self, guests, run):
+        guests("exec", "short", "sudo", "systemctl", "poweroff")
+        out, err = run.communicate(timeout=BOOT)
+        assert (run.returncode, out, err) == (0, "guest has stopped the virtual machine\n", "")
+        assert not (guests.vm("short") / "control.sock").exists()
+
+    def test_stop_is_graceful(self, guests, run):
+        done = guests("stop", "short", "--timeout", 60)
+        out, err = run.communicate(timeout=10)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (run.returncode, err) == (0, "")
+        assert out == "Requesting guest OS to stop...\nguest has stopped the virtual machine\n"
+
+    def test_sigint_stops_at_once(self, guests, run):
+        began = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=30)
+        assert (run.returncode, out, err) == (0, "Stopping VM...\n", "")
+        assert time.monotonic() - began < 10
+
+    def test_sigkill_leaves_nothing(self, guests, run):
+        state = runtime(guests, "short")
+        run.kill()
+        began = time.monotonic()
+        run.communicate(timeout=5)  # nobody else holds its pipes
+        eventually(lambda: not alive(state["qemu_pid"]), 1)
+        eventually(lambda: state["interface"] not in interfaces(), 1)
+        eventually(lambda: "linzer" not in nft_tables(), 1.5)
+        assert time.monotonic() - began < 3
+        route = subprocess.run(["ip", "route", "show", state["address"]], capture_output=True, text=True)
+        assert route.stdout == ""
+        assert json.loads(guests("get", "--format", "json", "short").stdout)["State"] == "stopped"
+        guests("run", "--detach", "short", check=True)
+        guests("stop", "short", "--timeout", 1, check=True)
+
+    def test_qemu_killed_is_a_failure(self, guests, run):
+        os.kill(runtime(guests, "short")["qemu_pid"], signal.SIGKILL)
+        out, err = run.communicate(timeout=30)
+        assert run.returncode == 1
+        assert out.startswith("guest has stopped the virtual machine due to error: ")
+        assert len(err.splitlines()) == 1
+
+
+class TestDevices:
+    def test_disks_serial_and_growth(self, guests, tmp_path):
+        """One boot shows the extra disks, the pty, and the grown root file system."""
+        guests("clone", "debian", "dev", check=True)
+        guests("set", "dev", "--disk-size", 30, check=True)
+        disk = tmp_path / "data.img"
+        disk.write_bytes(b"linzer-disk" + bytes(1024 * 1024 - 11))
+        (tmp_path / "ro.img").write_bytes(b"read-only!!" + bytes(1024 * 1024 - 11))
+        child = guests.start("run", "--serial", "--root-disk-opts", "sync=none", "--disk", disk,
+                             f"--disk={tmp_path}/ro.img:ro", "dev", stdout=subprocess.PIPE, text=True)
+        try:
+            line = child.stdout.readline()
+            assert re.fullmatch(r"Successfully open pty /dev/pts/\d+\n", line)
+            pty = os.open(line.split()[-1], os.O_RDWR | os.O_NOCTTY)
+            seen = b""
+            end_at = time.monotonic() + BOOT
+            while b"login:" not in seen:
+                assert time.monotonic() < end_at, seen[-500:]
+                seen += os.read(pty, 4096)
+            eventually(lambda: guests("exec", "dev", "true").returncode == 0)
+            assert guests("exec", "dev", "sudo", "head", "-c", "11", "/dev/vdb").stdout == "linzer-disk"
+            guests("exec", "-i", "dev", "sudo", "dd", "of=/dev/vdb", "conv=fsync,notrunc", "status=none",
+                   input="written", check=True)
+            assert disk.read_bytes()[:7] == b"written"
+            done = guests("exec", "dev", "sudo", "dd", "if=/dev/zero", "of=/dev/vdc", "count=1")
+            assert done.returncode != 0
+            assert (tmp_path / "ro.img").read_bytes()[:11] == b"read-only!!"
+            size = int(guests("exec", "dev", "df", "-B1", "--output=size", "/").stdout.split()[-1])
+            assert size > 27e9
+            os.close(pty)
+            refused = guests("run", "--disk", disk, "debian")
+            assert refused.returncode == 1 and "seems to be already in use" in refused.stderr
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.wait(30)
+            child.stdout.close()
+            end(guests, "dev")
+
+    def test_detach_reports_a_failed_start(self, guests):
+        done = guests("run", "--detach", "--disk", "/nonexistent.img", "debian")
+        assert done.returncode == 1
+        assert done.stderr == "cannot open '/nonexistent.img': No such file or directory\n"
+
+    def test_missing_vm(self, guests):
+        done = guests("run", "nobody")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[0] == 'Error: the specified VM "nobody" does not exist'
+
+    def test_arm64_firmware_starts(self, guests):
+        guests("create", "--linux", "--disk-size", 1, "arm", check=True)
+        path = guests.vm("arm") / "config.json"
+        config = json.loads(path.read_text())
+        config["arch"] = "arm64"
+        config["memorySize"] = config["memorySizeMin"] = 1 << 30
+        path.write_text(json.dumps(config))
+        guests("run", "--detach", "arm", check=True)
+        try:
+            eventually(lambda: "UEFI" in guests("logs", "arm").stdout, 120)
+        finally:
+            end(guests, "arm")
