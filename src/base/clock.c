@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 
+#include <inttypes.h>
+
 #include "base/str.h"
 
 uint64_t clock_ms(void)
@@ -31,26 +33,31 @@ void clock_add_iso8601(struct str *out, time_t when)
 }
 
 static const struct {
-	long seconds;
+	uint64_t seconds;
 	const char *name;
 } units[] = {
-	{ 365L * 86400, "year" }, { 30L * 86400, "month" }, { 7L * 86400, "week" },
-	{ 86400, "day" },	  { 3600, "hour" },	    { 60, "minute" },
+	{ UINT64_C(365) * 86400, "year" },
+	{ UINT64_C(30) * 86400, "month" },
+	{ UINT64_C(7) * 86400, "week" },
+	{ 86400, "day" },
+	{ 3600, "hour" },
+	{ 60, "minute" },
 	{ 1, "second" },
 };
 
 void clock_add_relative(struct str *out, time_t when, time_t now)
 {
-	long ago = (long)(now - when);
-	long distance = ago < 0 ? -ago : ago;
+	/* unsigned: times from an archive may be any, and may lie further apart than a time_t */
+	uint64_t distance =
+		now > when ? (uint64_t)now - (uint64_t)when : (uint64_t)when - (uint64_t)now;
 	size_t u = 0;
-	long n;
+	uint64_t n;
 
 	while (u + 1 < array_size(units) && distance < units[u].seconds)
 		u++;
 	n = distance / units[u].seconds;
-	if (ago > 0)
-		str_addf(out, "%ld %s%s ago", n, units[u].name, n == 1 ? "" : "s");
+	if (now > when)
+		str_addf(out, "%" PRIu64 " %s%s ago", n, units[u].name, n == 1 ? "" : "s");
 	else
-		str_addf(out, "in %ld %s%s", n, units[u].name, n == 1 ? "" : "s");
+		str_addf(out, "in %" PRIu64 " %s%s", n, units[u].name, n == 1 ? "" : "s");
 }

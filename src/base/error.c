@@ -6,12 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Control bytes become '?': an error line may quote an attacker's name. */
+/*
+ * Control characters become '?': an error line may quote an attacker's name.
+ * U+0080 to U+009F (0xC2 0x80..0x9F in UTF-8) are controls, too: U+009B is CSI.
+ */
 static void make_printable(char *text)
 {
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
 		if ((*c < ' ' && *c != '\n') || *c == 0x7f)
 			*c = '?';
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+			c[0] = c[1] = '?';
+	}
 }
 
 printf_(3, 0) static void format(char *text, size_t size, const char *fmt, va_list ap)

@@ -166,21 +166,35 @@ int fs_replace_file(int dir, const char *path, const void *bytes, size_t len, mo
 	return fs_sync_dir(dir, parent, err);
 }
 
+static int make_dir(const char *path, struct error *err)
+{
+	struct stat st;
+
+	if (mkdir(path, 0777) == 0)
+		return 0;
+	if (errno == EEXIST && stat(path, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return 0;
+		errno = ENOTDIR;
+	}
+	return error_errno(err, "cannot create '%s'", path);
+}
+
 int fs_mkdirs(const char *path, struct error *err)
 {
 	auto_free char *copy = xstrdup(path);
+	int r;
 
 	for (char *c = copy; *c; c++) {
 		if (*c != '/' || c == copy)
 			continue;
 		*c = '\0';
-		if (mkdir(copy, 0777) < 0 && errno != EEXIST)
-			return error_errno(err, "cannot create '%s'", copy);
+		r = make_dir(copy, err);
+		if (r < 0)
+			return r;
 		*c = '/';
 	}
-	if (mkdir(copy, 0777) < 0 && errno != EEXIST)
-		return error_errno(err, "cannot create '%s'", copy);
-	return 0;
+	return make_dir(copy, err);
 }
 
 static void close_dir(DIR **d)
@@ -197,7 +211,7 @@ static int remove_one(int dir, const char *name, struct error *err)
 
 	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
 		return 0;
-	if (errno != EISDIR && errno != EPERM)
+	if (errno != EISDIR) /* Linux; POSIX says EPERM, which here is an immutable file */
 		return error_errno(err, "cannot remove '%s'", name);
 	r = remove_entries(dir, name, err);
 	if (r < 0)
@@ -271,10 +285,9 @@ static int copy_range(int from, int to, off_t start, off_t end, struct error *er
 		if (n < 0)
 			return error_errno(err, "cannot read");
 		if (n == 0)
-			return 0;
-		r = all_zero(buffer, (size_t)n) ?
-			    0 :
-			    fs_pwrite_all(to, buffer, (size_t)n, start, err);
+			return error_set(err, E_INVALID, "the file shrank while it was copied");
+		r = all_zero(buffer, (size_t)n) ? 0
+						: fs_pwrite_all(to, buffer, (size_t)n, start, err);
 		if (r < 0)
 			return r;
 		start += n;
@@ -352,7 +365,7 @@ int fs_exclusive_bytes(int fd, uint64_t *bytes, struct error *err)
 			if (!(map->fm_extents[i].fe_flags & FIEMAP_EXTENT_SHARED))
 				sum += map->fm_extents[i].fe_length;
 		last = &map->fm_extents[map->fm_mapped_extents - 1];
-		if (last->fe_flags & FIEMAP_EXTENT_LAST)
+		if (last->fe_flags & FIEMAP_EXTENT_LAST || !last->fe_length)
 			break;
 		start = last->fe_logical + last->fe_length;
 	}

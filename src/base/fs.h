@@ -60,7 +60,8 @@ int fs_sync_dir(int dir, const char *path, struct error *err) must_use_;
 
 /*
  * Copy the content of @from to the empty file @to, holes stay holes, and
- * runs of zeroes of 64 KiB and more become holes. Both offsets are ignored.
+ * aligned blocks of 64 KiB of zeroes become holes. Both offsets are ignored. A
+ * file that shrinks meanwhile is E_INVALID.
  */
 int fs_copy_sparse(int from, int to, struct error *err) must_use_;
 /*

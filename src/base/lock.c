@@ -69,5 +69,7 @@ pid_t lock_record_owner(int fd)
 
 	if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
 		return 0;
-	return lock.l_pid;
+	/* an OFD lock has no owner (-1), one from outside our pid namespace shows 0: never
+	 * hand out what kill() would take for a group of processes */
+	return lock.l_pid > 0 ? lock.l_pid : 0;
 }
