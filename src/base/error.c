@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef error_set /* see __clang_analyzer__ in error.h */
+#undef error_errno
+#undef error_wrap
+
 /*
  * Control characters become '?': an error line may quote an attacker's name.
  * U+0080 to U+009F (0xC2 0x80..0x9F in UTF-8) are controls, too: U+009B is CSI.

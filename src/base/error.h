@@ -43,7 +43,10 @@ struct error {
 	char text[512];
 };
 
-#define ERROR_INIT { 0 }
+#define ERROR_INIT \
+	{          \
+		0  \
+	}
 
 /* Set @err to a formatted message. @code: positive. Return: -@code. */
 int error_set(struct error *err, int code, const char *fmt, ...) printf_(3, 4);
@@ -56,6 +59,18 @@ int error_errno(struct error *err, const char *fmt, ...) printf_(2, 3);
  * Never pass err->text as an argument. Return: -err->code.
  */
 int error_wrap(struct error *err, const char *fmt, ...) printf_(2, 3);
+
+#ifdef __clang_analyzer__ /* it does not look into error.c: a failure is never 0 or more */
+static inline int error_is_negative_(int r)
+{
+	if (r >= 0)
+		__builtin_unreachable();
+	return r;
+}
+#define error_set(...) error_is_negative_(error_set(__VA_ARGS__))
+#define error_errno(...) error_is_negative_(error_errno(__VA_ARGS__))
+#define error_wrap(...) error_is_negative_(error_wrap(__VA_ARGS__))
+#endif
 
 /* The exit status that the contract gives @code (1, 2 or 64). */
 int error_exit_status(int code);

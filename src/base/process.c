@@ -36,8 +36,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-extern char **environ;
-
 enum stage { STAGE_FDS, STAGE_CALLBACK, STAGE_DROP, STAGE_EXEC };
 
 struct report {
