@@ -36,7 +36,11 @@ struct optional_number {
 	uint64_t unsigned_value;
 };
 
-enum option_flags { OPTION_HIDDEN = 1, OPTION_PRIVATE = 2 /* in no help screen at all */ };
+enum option_flags {
+	OPTION_HIDDEN = 1, /* only in --help-hidden */
+	OPTION_PRIVATE = 2, /* in no help screen at all */
+	OPTION_ANY_CASE = 4, /* OPTION_CHOICE: letters' case does not matter */
+};
 
 struct option {
 	const char *name; /* without dashes */
@@ -45,7 +49,8 @@ struct option {
 	size_t offset;
 	const char *value; /* name of the value in help: "GB" */
 	const char *help;
-	const char *const *choices; /* OPTION_CHOICE: NULL-terminated */
+	/* NULL-terminated; with OPTION_CHOICE all there are, else what completion offers */
+	const char *const *choices;
 	unsigned flags;
 };
 
@@ -92,5 +97,10 @@ struct command {
 int option_parse(const struct command *command, int argc, char **argv, void *args,
 		 struct error *err) must_use_;
 void option_release_args(const struct command *command, void *args);
+/*
+ * Is @name near enough to what was @typed to be suggested, and nearer than *best (start with
+ * SIZE_MAX), which it then updates?
+ */
+bool option_similar(const char *typed, const char *name, size_t *best);
 
 #endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/help.h"
+
+#include <string.h>
+
+#include "base/str.h"
+
+enum { SCREEN = 80, TERM_COLUMN = 2, HELP_COLUMN = 28, USAGE_MAX = 100, PRINTABLE_MAX = 200 };
+
+void str_add_printable(struct str *out, const char *text)
+{
+	size_t len = strnlen(text, PRINTABLE_MAX + 1);
+
+	for (size_t i = 0; i < len && i < PRINTABLE_MAX; i++)
+		str_addc(out, (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i]);
+	if (len > PRINTABLE_MAX)
+		str_adds(out, "...");
+}
+
+const char *option_value_name(const struct option *option)
+{
+	return option->value ? option->value : option->name;
+}
+
+void argument_add_term(const struct argument *argument, struct str *out)
+{
+	bool many = argument->kind == ARGUMENT_MANY || argument->kind == ARGUMENT_VERBATIM;
+
+	str_addf(out, many ? "<%s> ..." : "<%s>", argument->name);
+}
+
+/* "--name <value>", "--name/--no-name" */
+static void add_option_term(struct str *out, const struct option *o)
+{
+	str_addf(out, "--%s", o->name);
+	if (o->kind == OPTION_SWITCH)
+		str_addf(out, "/--no-%s", o->name);
+	else if (o->kind != OPTION_FLAG)
+		str_addf(out, " <%s>", option_value_name(o));
+}
+
+static bool is_shown(const struct option *o, bool hidden)
+{
+	return !(o->flags & OPTION_PRIVATE) && (hidden || !(o->flags & OPTION_HIDDEN));
+}
+
+static void add_usage_options(struct str *out, const struct command *command)
+{
+	for (const struct option *o = command->options; o && o->name; o++) {
+		if (!is_shown(o, false))
+			continue;
+		str_adds(out, " [");
+		add_option_term(out, o);
+		str_adds(out, o->kind == OPTION_STRINGS ? " ...]" : "]");
+	}
+}
+
+static void add_usage_line(struct str *out, const char *program, const struct command *command)
+{
+	auto_str options = STR_INIT;
+
+	str_addf(out, "Usage: %s ", program);
+	if (!command) {
+		str_adds(out, "<subcommand>\n");
+		return;
+	}
+	str_adds(out, command->name);
+	add_usage_options(&options, command);
+	str_adds(out, options.len > USAGE_MAX ? " [<options>]" : options.ptr);
+	for (const struct argument *a = command->arguments; a && a->name; a++) {
+		str_adds(out, a->kind == ARGUMENT_OPTIONAL ? " [" : " ");
+		argument_add_term(a, out);
+		str_adds(out, a->kind == ARGUMENT_OPTIONAL ? "]" : "");
+	}
+	str_addc(out, '\n');
+}
+
+void help_add_usage(struct str *out, const char *program, const struct command *command)
+{
+	add_usage_line(out, program, command);
+	str_addf(out, "  See '%s %s%s--help' for more information.\n", program,
+		 command ? command->name : "", command ? " " : "");
+}
+
+static void add_spaces(struct str *out, size_t n)
+{
+	while (n--)
+		str_addc(out, ' ');
+}
+
+/* Append @text from column @at on, broken between words at the edge of the screen. */
+static void add_wrapped(struct str *out, const char *text, size_t at, size_t indent)
+{
+	bool first = true;
+
+	while (*text) {
+		size_t word = strcspn(text, " ");
+
+		if (!first && at + 1 + word > SCREEN) {
+			str_addc(out, '\n');
+			add_spaces(out, indent);
+			at = indent;
+			first = true;
+		}
+		if (!first)
+			str_addc(out, ' ');
+		str_add(out, text, word);
+		at += word + !first;
+		first = false;
+		text += word + strspn(text + word, " ");
+	}
+	str_addc(out, '\n');
+}
+
+static void add_entry(struct str *out, const char *term, const char *help)
+{
+	size_t used = TERM_COLUMN + strlen(term);
+
+	add_spaces(out, TERM_COLUMN);
+	str_adds(out, term);
+	if (!help) {
+		str_addc(out, '\n');
+		return;
+	}
+	if (used + 2 > HELP_COLUMN) {
+		str_addc(out, '\n');
+		used = 0;
+	}
+	add_spaces(out, HELP_COLUMN - used);
+	add_wrapped(out, help, HELP_COLUMN, HELP_COLUMN);
+}
+
+static void add_option(struct str *out, const struct option *o)
+{
+	auto_str term = STR_INIT;
+
+	if (o->letter)
+		str_addf(&term, "-%c, ", o->letter);
+	add_option_term(&term, o);
+	add_entry(out, term.ptr, o->help);
+}
+
+static void add_arguments(struct str *out, const struct command *command)
+{
+	if (!command->arguments || !command->arguments->name)
+		return;
+	str_adds(out, "\nArguments:\n");
+	for (const struct argument *a = command->arguments; a->name; a++) {
+		auto_str term = STR_INIT;
+
+		argument_add_term(a, &term);
+		add_entry(out, term.ptr, a->help);
+	}
+}
+
+void help_add_command(struct str *out, const char *program, const struct command *command,
+		      bool hidden)
+{
+	add_wrapped(out, command->summary, 0, 0);
+	if (command->discussion) {
+		str_addc(out, '\n');
+		add_wrapped(out, command->discussion, 0, 0);
+	}
+	str_addc(out, '\n');
+	add_usage_line(out, program, command);
+	add_arguments(out, command);
+	str_adds(out, "\nOptions:\n");
+	for (const struct option *o = command->options; o && o->name; o++)
+		if (is_shown(o, hidden))
+			add_option(out, o);
+	add_entry(out, "--version", "Show the version.");
+	add_entry(out, "-h, --help", "Show this help.");
+}
+
+void help_add_root(struct str *out, const char *program, const struct command *const *commands,
+		   bool hidden)
+{
+	add_usage_line(out, program, NULL);
+	str_adds(out, "\nSubcommands:\n");
+	for (; *commands; commands++)
+		if (hidden || !((*commands)->flags & COMMAND_HIDDEN))
+			add_entry(out, (*commands)->name, (*commands)->summary);
+	str_addf(out,
+		 "\nOptions: --version, --help, --generate-completion-script bash|zsh|fish\n"
+		 "See '%s help <subcommand>' for a subcommand's own.\n",
+		 program);
+}

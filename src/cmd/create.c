@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/lock.h"
+#include "base/str.h"
+#include "cmd/command.h"
+#include "machine/convert.h"
+#include "machine/engine.h"
+#include "store/vm.h"
+
+enum { DISK_SIZE_DEFAULT = 50 };
+static const uint64_t gigabyte = 1000 * 1000 * 1000;
+
+enum disk_format { DISK_RAW, DISK_ASIF };
+static const char *const disk_formats[] = { "raw", "asif", NULL };
+
+struct create_args {
+	const char *name;
+	const char *from_ipsw;
+	const char *from_image;
+	bool linux_guest;
+	bool no_clobber;
+	struct optional_number disk_size;
+	int disk_format;
+};
+
+static const struct option options[] = {
+	{ .name = "from-ipsw",
+	  .kind = OPTION_STRING,
+	  .value = "path",
+	  .offset = offsetof(struct create_args, from_ipsw),
+	  .help = "Create a macOS VM (needs a Mac: always refused here)." },
+	{ .name = "linux",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct create_args, linux_guest),
+	  .help = "Create a Linux VM with an empty disk." },
+	{ .name = "from-image",
+	  .kind = OPTION_STRING,
+	  .value = "path",
+	  .offset = offsetof(struct create_args, from_image),
+	  .help = "Create a Linux VM from a disk image: raw, qcow2, vmdk, vdi, vhdx and what else "
+		  "qemu-img reads." },
+	{ .name = "disk-size",
+	  .kind = OPTION_U16,
+	  .offset = offsetof(struct create_args, disk_size),
+	  .help = "Size of the disk in GB (default: 50, or the image's)." },
+	{ .name = "disk-format",
+	  .kind = OPTION_CHOICE,
+	  .choices = disk_formats,
+	  .flags = OPTION_ANY_CASE,
+	  .offset = offsetof(struct create_args, disk_format),
+	  .help = "Format of the disk (default: raw)." },
+	{ .name = "no-clobber",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct create_args, no_clobber),
+	  .help = "Fail if a VM of that name exists, instead of replacing it." },
+	{ 0 },
+};
+
+static const struct argument arguments[] = {
+	{ .name = "name",
+	  .offset = offsetof(struct create_args, name),
+	  .help = "Name of the new VM." },
+	{ 0 },
+};
+
+static int validate(struct invocation *inv, void *data, struct error *err)
+{
+	const struct create_args *args = data;
+
+	(void)inv;
+	if (!args->from_ipsw && !args->linux_guest && !args->from_image)
+		return error_set(err, E_USAGE,
+				 "Please specify either a --from-ipsw or --linux option!");
+	if (args->from_ipsw && config_host_arch() == ARCH_AMD64)
+		return error_set(err, E_USAGE, "Only Linux VMs are supported on Intel!");
+	if (args->from_ipsw)
+		return error_set(err, E_USAGE, "Only Linux VMs are supported on Linux hosts!");
+	if (args->disk_format == DISK_ASIF)
+		return error_set(err, E_USAGE,
+				 "Disk format 'asif' is not supported on this system.");
+	return 0;
+}
+
+/* The firmware's variable store, which becomes the new VM's nvram.bin. */
+static int open_nvram_template(enum config_arch arch, struct error *err)
+{
+	auto_engine engine = ENGINE_INIT;
+	int r = engine_find(arch == ARCH_ARM64 ? PLAN_ARM64 : PLAN_AMD64, &engine, err);
+
+	return r < 0 ? r : fs_open(AT_FDCWD, engine.firmware_vars, O_RDONLY, err);
+}
+
+/* Convert the image into @path beneath tmp/, whose flock @lock holds. */
+static int convert(const char *image, int lock, uint64_t *size, struct error *err)
+{
+	auto_fd from = fs_open(AT_FDCWD, image, O_RDONLY | O_NONBLOCK, err);
+	struct stat st;
+
+	if (from < 0)
+		return from;
+	if (fstat(from, &st) < 0)
+		return error_errno(err, "%s", image);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_set(err, E_INVALID, "%s: not a disk image", image);
+	int r = convert_to_raw(from, lock, UINT16_MAX * gigabyte, size, err);
+
+	return r < 0 ? error_wrap(err, "%s", image) : 0;
+}
+
+static int create_from_image(const struct home *home, const struct create_args *args,
+			     struct vm_create *how, struct error *err)
+{
+	char hex[33];
+	uint64_t size = 0;
+
+	fs_random_hex(hex, 16);
+	auto_free char *path = str_format("%s/create-disk-%s", home->tmp, hex);
+	auto_fd lock = lock_file(AT_FDCWD, path, true, LOCK_WAIT, err);
+
+	if (lock < 0)
+		return lock;
+	int r = convert(args->from_image, lock, &size, err);
+
+	if (r >= 0) {
+		how->disk_file = path;
+		how->disk_size = args->disk_size.given ? how->disk_size : size;
+		r = vm_create(home, args->name, how, err);
+	}
+	if (unlink(path) < 0 && errno != ENOENT && r >= 0)
+		return error_errno(err, "%s", path);
+	return r;
+}
+
+static int run(struct invocation *inv, void *data, struct error *err)
+{
+	const struct create_args *args = data;
+	struct vm_create how = {
+		.arch = config_host_arch(),
+		.no_clobber = args->no_clobber,
+		.disk_size = (args->disk_size.given ? args->disk_size.unsigned_value
+						    : DISK_SIZE_DEFAULT) *
+			     gigabyte,
+	};
+	int r = home_check_name(args->name, err);
+
+	if (r < 0)
+		return r;
+	auto_fd nvram = open_nvram_template(how.arch, err);
+
+	if (nvram < 0)
+		return nvram;
+	how.nvram_template = nvram;
+	return args->from_image ? create_from_image(&inv->home, args, &how, err)
+				: vm_create(&inv->home, args->name, &how, err);
+}
+
+const struct command command_create = {
+	.name = "create",
+	.summary = "Create a VM",
+	.discussion = "A stopped VM of the same name is replaced.",
+	.options = options,
+	.arguments = arguments,
+	.args_size = sizeof(struct create_args),
+	.validate = validate,
+	.run = run,
+};

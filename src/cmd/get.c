@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "cli/table.h"
+#include "cmd/command.h"
+#include "cmd/output.h"
+#include "store/vm.h"
+
+struct get_args {
+	const char *name;
+	int format;
+	bool extra;
+};
+
+static const struct option options[] = {
+	{ .name = "format",
+	  .kind = OPTION_CHOICE,
+	  .choices = output_formats,
+	  .offset = offsetof(struct get_args, format),
+	  .help = "Output format: text (default) or json." },
+	{ .name = "long",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct get_args, extra),
+	  .help = "In text, too: what deleting this VM alone would give back (GB), when it was "
+		  "started, its address and MAC." },
+	{ 0 },
+};
+
+static const struct argument arguments[] = {
+	{ .name = "name",
+	  .offset = offsetof(struct get_args, name),
+	  .help = "VM name.",
+	  .completes = COMPLETES_VM },
+	{ 0 },
+};
+
+struct facts {
+	struct config config;
+	struct vm_sizes sizes;
+	struct str display;
+	struct vm_extra extra;
+	enum vm_state state;
+};
+
+static void add_json(struct str *out, const struct facts *f)
+{
+	auto_json *j = json_object();
+	char size[32];
+
+	(void)snprintf(size, sizeof(size), "%.3f", (double)f->sizes.allocated / 1e9);
+	(void)json_object_set_new(j, "OS", json_string(config_os_name(f->config.os)));
+	(void)json_object_set_new(j, "CPU", json_integer(f->config.cpu_count));
+	(void)json_object_set_new(j, "Memory", json_integer((json_int_t)(f->config.memory >> 20)));
+	(void)json_object_set_new(j, "Disk",
+				  json_integer((json_int_t)(f->sizes.apparent / 1000000000)));
+	(void)json_object_set_new(j, "DiskFormat", json_text(f->config.disk_format));
+	(void)json_object_set_new(j, "Size", json_string(size));
+	(void)json_object_set_new(j, "Display", json_string(f->display.ptr));
+	(void)json_object_set_new(j, "Running", json_boolean(f->state == VM_RUNNING));
+	(void)json_object_set_new(j, "State", json_string(vm_state_name(f->state)));
+	vm_extra_add_json(&f->extra, j);
+	json_add_pretty(out, j);
+	str_addc(out, '\n');
+}
+
+/* What is new stands before State: callers count columns from both ends. */
+static void add_text(struct str *out, const struct facts *f, bool extra)
+{
+	static const char *const plain[] = { "OS",	   "CPU",  "Memory",  "Disk",
+					     "DiskFormat", "Size", "Display", "State" };
+	static const char *const full[] = { "OS",	  "CPU",     "Memory",	"Disk",
+					    "DiskFormat", "Size",    "Display", "Exclusive",
+					    "Started",	  "Address", "MAC",	"State" };
+	auto_table table = { 0 };
+
+	table_init(&table, extra ? full : plain, extra ? array_size(full) : array_size(plain));
+	table_add(&table, config_os_name(f->config.os));
+	table_addf(&table, "%" PRIu32, f->config.cpu_count);
+	table_addf(&table, "%" PRIu64, f->config.memory >> 20);
+	table_addf(&table, "%" PRIu64, f->sizes.apparent / 1000000000);
+	table_add(&table, f->config.disk_format);
+	table_addf(&table, "%.3f", (double)f->sizes.allocated / 1e9);
+	table_add(&table, f->display.ptr);
+	if (extra)
+		vm_extra_add_cells(&f->extra, &table);
+	table_add(&table, vm_state_name(f->state));
+	table_format(&table, out);
+}
+
+static int gather(const struct vm *vm, struct facts *f, struct error *err)
+{
+	int r = vm_read_config(vm, &f->config, err);
+
+	if (r >= 0)
+		r = vm_sizes(vm, false, &f->sizes, err);
+	if (r < 0)
+		return r;
+	config_add_display(&f->config, &f->display);
+	vm_extra_read(vm, &f->extra);
+	f->state = vm_state(vm);
+	return 0;
+}
+
+/* Called by another's name, the text table has that other's columns. */
+static bool is_own_name(const struct invocation *inv)
+{
+	return strcmp(inv->program, "tart") && strcmp(inv->program, "vetu");
+}
+
+static int run(struct invocation *inv, void *data, struct error *err)
+{
+	const struct get_args *args = data;
+	auto_vm vm = VM_INIT;
+	auto_str out = STR_INIT;
+	struct facts facts = { .config = CONFIG_INIT, .display = STR_INIT };
+	int r = vm_open(&inv->home, args->name, false, &vm, err);
+
+	if (r >= 0)
+		r = gather(&vm, &facts, err);
+	if (r >= 0 && args->format == FORMAT_JSON)
+		add_json(&out, &facts);
+	else if (r >= 0)
+		add_text(&out, &facts, args->extra || is_own_name(inv));
+	config_release(&facts.config);
+	str_release(&facts.display);
+	return r < 0 ? r : output_text(&out, err);
+}
+
+const struct command command_get = {
+	.name = "get",
+	.summary = "Show a VM's configuration",
+	.options = options,
+	.arguments = arguments,
+	.args_size = sizeof(struct get_args),
+	.run = run,
+};

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "cmd/command.h"
+#include "store/vm.h"
+
+static const char *const entries[] = { "caches", "vms", NULL };
+
+struct prune_args {
+	const char *entries;
+	struct optional_number older_than; /* days */
+	struct optional_number space_budget, cache_budget; /* GiB */
+	bool gc;
+};
+
+static const struct option options[] = {
+	{ .name = "entries",
+	  .kind = OPTION_STRING,
+	  .choices = entries,
+	  .offset = offsetof(struct prune_args, entries),
+	  .help = "What to prune: \"caches\" (default) or \"vms\", which never touches a running "
+		  "VM." },
+	{ .name = "older-than",
+	  .kind = OPTION_U64,
+	  .offset = offsetof(struct prune_args, older_than),
+	  .help = "Delete what was last used this many days ago or longer." },
+	{ .name = "space-budget",
+	  .kind = OPTION_U64,
+	  .offset = offsetof(struct prune_args, space_budget),
+	  .help = "Keep the most recently used that fit in this many GiB, delete the rest." },
+	{ .name = "cache-budget",
+	  .kind = OPTION_U64,
+	  .flags = OPTION_HIDDEN,
+	  .offset = offsetof(struct prune_args, cache_budget),
+	  .help = "The old name of --space-budget." },
+	{ .name = "gc",
+	  .kind = OPTION_FLAG,
+	  .flags = OPTION_HIDDEN,
+	  .offset = offsetof(struct prune_args, gc),
+	  .help = "First remove cached images that no tag names." },
+	{ 0 },
+};
+
+static const char deprecated[] = "--cache-budget is deprecated, please use --space-budget";
+
+static int validate(struct invocation *inv, void *data, struct error *err)
+{
+	struct prune_args *args = data;
+
+	(void)inv;
+	if (args->cache_budget.given && args->space_budget.given)
+		return error_set(err, E_USAGE, "%s", deprecated);
+	if (args->cache_budget.given) {
+		(void)fprintf(stderr, "%s\n", deprecated);
+		args->space_budget = args->cache_budget;
+	}
+	if (args->entries && strcmp(args->entries, "caches") && strcmp(args->entries, "vms"))
+		return error_set(err, E_USAGE,
+				 "unsupported --entries value, please specify either \"caches\" or "
+				 "\"vms\"");
+	if (!args->older_than.given && !args->space_budget.given && !args->gc)
+		return error_set(err, E_USAGE, "at least one pruning criteria must be specified");
+	return 0;
+}
+
+static int64_t value_or_none(struct optional_number n, int64_t max)
+{
+	if (!n.given)
+		return -1;
+	return n.value > max ? max : n.value;
+}
+
+static int run(struct invocation *inv, void *data, struct error *err)
+{
+	const struct prune_args *args = data;
+
+	/* nothing is cached before images can be pulled */
+	if (!args->entries || strcmp(args->entries, "vms"))
+		return 0;
+	return vm_prune(&inv->home, value_or_none(args->older_than, INT32_MAX),
+			value_or_none(args->space_budget, INT32_MAX), err);
+}
+
+const struct command command_prune = {
+	.name = "prune",
+	.summary = "Delete what was not used for long",
+	.options = options,
+	.args_size = sizeof(struct prune_args),
+	.validate = validate,
+	.run = run,
+};

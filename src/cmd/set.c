@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "cmd/command.h"
+#include "cmd/display.h"
+#include "store/vm.h"
+
+struct set_args {
+	const char *name;
+	struct optional_number cpu, memory, disk_size;
+	const char *display;
+	const char *disk;
+	int display_refit; /* -1: not given */
+	bool random_mac, random_serial, flatten;
+};
+
+enum { CPU_MIN = 1, REFIT_KEEP = -1 };
+static const uint64_t mebibyte = 1024 * 1024;
+static const uint64_t gigabyte = 1000 * 1000 * 1000;
+static const uint64_t memory_max = UINT64_C(1) << 50;
+
+static const struct option options[] = {
+	{ .name = "cpu",
+	  .kind = OPTION_U16,
+	  .offset = offsetof(struct set_args, cpu),
+	  .help = "Number of CPUs." },
+	{ .name = "memory",
+	  .kind = OPTION_U64,
+	  .offset = offsetof(struct set_args, memory),
+	  .help = "Memory in MiB." },
+	{ .name = "display",
+	  .kind = OPTION_STRING,
+	  .offset = offsetof(struct set_args, display),
+	  .help = "Display as WIDTHxHEIGHT, in points (pt) or pixels (px): 1200x800px." },
+	{ .name = "display-refit",
+	  .kind = OPTION_SWITCH,
+	  .offset = offsetof(struct set_args, display_refit),
+	  .help = "Fit the display to the window." },
+	{ .name = "random-mac",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct set_args, random_mac),
+	  .help = "A new random MAC address." },
+	{ .name = "random-serial",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct set_args, random_serial),
+	  .help = "A new serial number (macOS only: no effect on Linux guests)." },
+	{ .name = "disk",
+	  .kind = OPTION_STRING,
+	  .value = "path",
+	  .offset = offsetof(struct set_args, disk),
+	  .help = "Replace the disk by a copy of this raw image." },
+	{ .name = "disk-size",
+	  .kind = OPTION_U16,
+	  .offset = offsetof(struct set_args, disk_size),
+	  .help = "Grow the disk to this size in GB." },
+	{ .name = "flatten",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct set_args, flatten),
+	  .help = "Make the disk one raw file again, which shares nothing with clones." },
+	{ 0 },
+};
+
+static const struct argument arguments[] = {
+	{ .name = "name",
+	  .offset = offsetof(struct set_args, name),
+	  .help = "VM name.",
+	  .completes = COMPLETES_VM },
+	{ 0 },
+};
+
+static void defaults(void *data)
+{
+	((struct set_args *)data)->display_refit = REFIT_KEEP;
+}
+
+static int too_little(const char *what, uint64_t min, uint64_t requested, struct error *err)
+{
+	return error_set(err, E_FAILED,
+			 "Error: LessThanMinimalResourcesError: VM should have %" PRIu64
+			 " %s at minimum (requested %" PRIu64 ")",
+			 min, what, requested);
+}
+
+/* The minimum of the config binds macOS guests only. */
+static int apply_cpu(uint64_t cpu, struct config *config, struct error *err)
+{
+	uint64_t min = config->os == OS_DARWIN ? config->cpu_count_min : CPU_MIN;
+
+	if (cpu < min)
+		return too_little("CPU cores", min, cpu, err);
+	config->cpu_count = (uint32_t)cpu;
+	return 0;
+}
+
+static int apply_memory(uint64_t mib, struct config *config, struct error *err)
+{
+	uint64_t min = config->os == OS_DARWIN ? config->memory_min : mebibyte;
+	uint64_t bytes;
+
+	if (__builtin_mul_overflow(mib, mebibyte, &bytes) || bytes > memory_max)
+		return error_set(err, E_TOO_BIG,
+				 "%" PRIu64 " MiB of memory is more than the largest VM can have "
+				 "(%" PRIu64 ")",
+				 mib, memory_max / mebibyte);
+	if (bytes < min)
+		return too_little("bytes of memory", min, bytes, err);
+	config->memory = bytes;
+	return 0;
+}
+
+static int apply(const struct set_args *args, struct config *config, struct error *err)
+{
+	int r = 0;
+
+	if (args->cpu.given)
+		r = apply_cpu(args->cpu.unsigned_value, config, err);
+	if (r >= 0 && args->memory.given)
+		r = apply_memory(args->memory.unsigned_value, config, err);
+	if (r >= 0 && args->display)
+		r = display_apply(args->display, config, err);
+	if (args->display_refit != REFIT_KEEP)
+		config->display_refit = args->display_refit;
+	if (args->random_mac)
+		config->mac = mac_random();
+	return r;
+}
+
+static bool changes_config(const struct set_args *args)
+{
+	return args->cpu.given || args->memory.given || args->display || args->random_mac ||
+	       args->display_refit != REFIT_KEEP;
+}
+
+static int set_config(const struct vm *vm, const struct set_args *args, struct error *err)
+{
+	auto_config config = CONFIG_INIT;
+	auto_fd lock = vm_lock(vm, err);
+
+	if (lock < 0)
+		return lock;
+	int r = vm_read_config(vm, &config, err);
+
+	if (r >= 0)
+		r = apply(args, &config, err);
+	return r < 0 ? r : vm_write_config(vm, &config, err);
+}
+
+static int run(struct invocation *inv, void *data, struct error *err)
+{
+	const struct set_args *args = data;
+	auto_vm vm = VM_INIT;
+	int r = vm_open(&inv->home, args->name, false, &vm, err);
+
+	if (r >= 0 && changes_config(args))
+		r = set_config(&vm, args, err);
+	if (r >= 0 && args->disk)
+		r = vm_replace_disk(&vm, args->disk, err);
+	if (r >= 0 && args->disk_size.given)
+		r = vm_resize_disk(&vm, args->disk_size.unsigned_value * gigabyte, err);
+	if (r >= 0 && args->flatten)
+		r = vm_flatten_disk(&vm, err);
+	return r;
+}
+
+const struct command command_set = {
+	.name = "set",
+	.summary = "Modify a VM's configuration",
+	.discussion = "What is set while the VM runs takes effect when it is started next.",
+	.options = options,
+	.arguments = arguments,
+	.args_size = sizeof(struct set_args),
+	.defaults = defaults,
+	.run = run,
+};
