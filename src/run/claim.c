@@ -24,8 +24,7 @@
 
 static int already_running(const struct session *session, struct error *err)
 {
-	return error_set(err, E_ALREADY_RUNNING, "VM \"%s\" is already running!",
-			 session->vm.name);
+	return error_set(err, E_ALREADY_RUNNING, "VM \"%s\" is already running!", session->vm.name);
 }
 
 /* Two running VMs never share a MAC: the second gets a new one (contract 7.2). */

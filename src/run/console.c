@@ -76,8 +76,8 @@ static int open_terminal(struct console *console, const char *path, struct error
 	return 0;
 }
 
-int console_open(struct console *console, const struct vm *vm, bool serial,
-		 const char *serial_path, struct error *err)
+int console_open(struct console *console, const struct vm *vm, bool serial, const char *serial_path,
+		 struct error *err)
 {
 	int r;
 

@@ -29,15 +29,18 @@ struct console {
 	int dir; /* the VM's, borrowed */
 	size_t logged;
 };
-#define CONSOLE_INIT { .guest = -1, .terminal = -1, .terminal_peer = -1, .log = -1 }
+#define CONSOLE_INIT                                                        \
+	{                                                                   \
+		.guest = -1, .terminal = -1, .terminal_peer = -1, .log = -1 \
+	}
 
 /*
  * Open the log and the terminal. @serial: make a pty and print
  * "Successfully open pty /dev/pts/N"; @serial_path: use that terminal, or
  * E_FAILED "Failed to open PTY".
  */
-int console_open(struct console *console, const struct vm *vm, bool serial,
-		 const char *serial_path, struct error *err) must_use_;
+int console_open(struct console *console, const struct vm *vm, bool serial, const char *serial_path,
+		 struct error *err) must_use_;
 /* Start to relay; takes @guest (a non-blocking stream socket) over. */
 int console_start(struct console *console, uv_loop_t *loop, int guest, struct error *err) must_use_;
 void console_stop(struct console *console);

@@ -21,7 +21,10 @@ struct disk_option {
 	enum plan_sync sync;
 	enum plan_caching caching;
 };
-#define DISK_OPTION_INIT { .sync = SYNC_FULL, .caching = CACHING_CACHED }
+#define DISK_OPTION_INIT                                     \
+	{                                                    \
+		.sync = SYNC_FULL, .caching = CACHING_CACHED \
+	}
 
 /*
  * The last ':'-part is the option list if it holds at least one known

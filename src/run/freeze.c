@@ -16,14 +16,17 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "machine/qmp.h"
 #include "store/manage.h"
@@ -42,31 +45,51 @@ static int add_fd(struct session *session, int overlay, int64_t *set, struct err
 	return 0;
 }
 
-/* A disk_switch_fn: make QEMU write to @overlay from now on. */
+/* Where nobody can say what QEMU writes to, it must not go on: kill it and see it dead. */
+static void end_in_doubt(const struct session *session)
+{
+	siginfo_t info;
+
+	(void)kill(session->qemu, SIGKILL);
+	/* the loop collects it */
+	(void)waitid(P_PID, (id_t)session->qemu, &info, WEXITED | WNOWAIT);
+}
+
+static int take_snapshot(struct session *session, const char *top, const char *overlay,
+			 struct error *err)
+{
+	int r = qmp_call(session->qmp, "blockdev-snapshot", qemu_snapshot(top, overlay), -1,
+			 CALL_MS, NULL, err);
+
+	if (r < 0 && r != -E_FAILED) {
+		end_in_doubt(session);
+		return 0;
+	}
+	return r;
+}
+
+/*
+ * A disk_switch_fn: make QEMU write to @overlay from now on. It fails only
+ * where QEMU certainly goes on as before.
+ */
 static int switch_over(void *arg, int overlay, struct error *err)
 {
 	struct session *session = arg;
-	char node[32], top[32];
+	char next[sizeof(session->top_node)];
 	int64_t set = -1;
-	json_t *blockdev;
-	int r;
+	int r = add_fd(session, overlay, &set, err);
 
-	qemu_top_node(session->overlays, top, sizeof(top));
-	qemu_top_node(session->overlays + 1, node, sizeof(node));
-	r = add_fd(session, overlay, &set, err);
 	if (r < 0)
 		return r;
-	blockdev = qemu_overlay_blockdev(&session->plan.disks[0], node, (int)set);
-	r = qmp_call(session->qmp, "blockdev-add", blockdev, -1, CALL_MS, NULL, err);
-	if (r < 0)
-		return r;
-	r = qmp_call(session->qmp, "blockdev-snapshot",
-		     json_pack("{s:s, s:s}", "node", top, "overlay", node), -1, CALL_MS, NULL,
-		     err);
-	if (r < 0)
-		return r;
-	session->overlays++;
-	return 0;
+	/* a name is never used twice: a failed attempt may have left its node */
+	(void)snprintf(next, sizeof(next), "overlay%u", ++session->freezes);
+	r = qmp_call(session->qmp, "blockdev-add",
+		     qemu_overlay_node(&session->plan.disks[0], next, set), -1, CALL_MS, NULL, err);
+	if (r == 0)
+		r = take_snapshot(session, session->top_node, next, err);
+	if (r == 0)
+		memcpy(session->top_node, next, sizeof(next));
+	return r;
 }
 
 static int freeze(struct session *session, struct error *err)

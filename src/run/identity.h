@@ -24,7 +24,10 @@ struct identity {
 	bool drop; /* false: `run` is an ordinary user, QEMU runs as the same */
 	int lock; /* -1 where nothing had to be claimed */
 };
-#define IDENTITY_INIT { .lock = -1 }
+#define IDENTITY_INIT      \
+	{                  \
+		.lock = -1 \
+	}
 
 /* Claim one. */
 int identity_claim(struct identity *identity, struct error *err) must_use_;

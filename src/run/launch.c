@@ -38,8 +38,11 @@ static const char efivars[] = "efivars.fd";
 struct handed {
 	int qmp, console, agent, errors, code, vars, tap;
 };
-#define HANDED_INIT \
-	{ .qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, .tap = -1 }
+#define HANDED_INIT                                                                          \
+	{                                                                                    \
+		.qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, \
+		.tap = -1                                                                    \
+	}
 
 static void close_one(int *fd)
 {

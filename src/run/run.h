@@ -30,7 +30,6 @@ struct run_options {
 };
 
 /* Return: the exit status of `run` (contract 7.8), or error if the VM could not be started. */
-int run_vm(const struct home *home, const struct run_options *options,
-	   struct error *err) must_use_;
+int run_vm(const struct home *home, const struct run_options *options, struct error *err) must_use_;
 
 #endif

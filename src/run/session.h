@@ -56,7 +56,8 @@ struct session {
 	int root_fds[DISK_LAYERS_MAX];
 	int extra_fds[PLAN_DISKS_MAX];
 	size_t extra_count;
-	unsigned overlays; /* frozen since the start: names of block nodes */
+	unsigned freezes; /* tried since the start */
+	char top_node[24]; /* the block node that QEMU writes to */
 
 	struct engine engine;
 	struct launch_plan plan;

@@ -236,7 +236,7 @@ static void on_qemu_end(uv_poll_t *poll, int status, int events)
 		return;
 	session->qemu = 0;
 	/* events that came just before the end */
-	(void)qmp_process(session->qmp, &ignored);
+	(void)!qmp_process(session->qmp, &ignored);
 	on_qemu_errors(&session->errors_poll, 0, 0);
 	judge_end(session, raw);
 	uv_stop(&session->loop);
@@ -300,6 +300,7 @@ int session_init(struct session *session, struct error *err)
 		.control = -1,
 		.manage = -1,
 		.status_pipe = -1,
+		.top_node = "disk0",
 	};
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		session->root_fds[i] = -1;
