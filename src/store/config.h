@@ -42,7 +42,10 @@ struct config {
 	char *disk_format; /* as declared; "raw" if absent */
 	json_t *raw; /* the object as read, with unknown members */
 };
-#define CONFIG_INIT { .display_refit = -1 }
+#define CONFIG_INIT                 \
+	{                           \
+		.display_refit = -1 \
+	}
 
 /* A new Linux VM's config (contract 2.1): 4 CPUs, 4 GiB, 1024x768, random MAC. */
 void config_init_linux(struct config *config, enum config_arch arch);

@@ -8,7 +8,7 @@
  *   {"version":1,"size":20000000000,"layers":[
  *      {"file":"disk.img","format":"qcow2"},
  *      {"file":"layer-<32 hex>","format":"qcow2"},
- *      {"file":"layer-<32 hex>","format":"raw"}]}
+ *      {"file":"layer-<32 hex>","format":"raw","length":20000000000}]}
  *
  * Top first, raw only at the end. Absent: disk.img alone, raw. The file is
  * written only by us and never imported, pulled or pushed; it is checked all
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "store/qcow2.h"
 
 struct error;
 struct vm;
@@ -30,6 +31,7 @@ enum { DISK_LAYERS_MAX = 64, DISK_LAYERS_MERGE = 8, DISK_NAME = sizeof("layer-")
 struct disk_layer {
 	char file[DISK_NAME];
 	bool qcow2;
+	uint64_t length; /* of a frozen raw layer's file, in bytes; 0: not recorded */
 };
 struct disk_chain {
 	uint64_t size; /* virtual size in bytes */
@@ -42,8 +44,11 @@ struct disk_chain {
  * (@vm's .lock is held). For a raw disk, size is the file's.
  */
 int disk_read(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
-int disk_parse(const void *bytes, size_t len, struct disk_chain *chain, struct error *err) must_use_;
-/* The same without repair and lock, for display: the virtual size only. */
+int disk_parse(const void *bytes, size_t len, struct disk_chain *chain,
+	       struct error *err) must_use_;
+/* The same without repair and lock, for display: what disk.json says, unchecked. */
+int disk_peek(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
+/* The virtual size only. */
 int disk_read_size(const struct vm *vm, uint64_t *size, struct error *err) must_use_;
 
 /*
@@ -60,15 +65,38 @@ int disk_open_layers(const struct vm *vm, const struct disk_chain *chain, bool r
  * For a running VM the caller (its `run`) passes @switch_over, called
  * when all names are in place, to make QEMU write to the overlay
  * (@overlay is open read-write and stays the caller's only if it dups it);
- * if it fails everything is put back. @vm's .lock is held.
+ * if it fails everything is put back, so it may fail only where QEMU
+ * certainly still writes to the old top; a switch whose outcome is unknown
+ * is a success (the chain with the overlay on top holds all writes either way
+ * once QEMU is dead). @vm's .lock is held.
  */
 typedef int (*disk_switch_fn)(void *arg, int overlay, struct error *err);
-int disk_freeze(const struct vm *vm, struct disk_chain *chain, disk_switch_fn switch_over, void *arg,
-		struct error *err) must_use_;
+int disk_freeze(const struct vm *vm, struct disk_chain *chain, disk_switch_fn switch_over,
+		void *arg, struct error *err) must_use_;
 
-/* Write an empty qcow2 version 3 of @size virtual bytes, without a backing name, to @fd. */
-int qcow2_write_empty(int fd, uint64_t size, struct error *err) must_use_;
-/* Return: 1 if the qcow2 behind @fd holds no data of its own, 0 if it does, or error. */
-int qcow2_is_empty(int fd, struct error *err) must_use_;
+/*
+ * Where more than DISK_LAYERS_MERGE layers have come together, write the frozen qcow2 layers above
+ * the last one anew as one layer (qemu-img in its sandbox). The old files are not touched, only our
+ * names of them go. For a VM that nobody runs; @chain is from disk_read() and is brought up to
+ * date.
+ */
+int disk_merge_if_deep(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
+
+/*
+ * Put @raw, a descriptor of the file "disk.img.next" in the VM's directory, durably and in one step
+ * in the place of the whole chain. For a VM that nobody runs; @vm's .lock is held.
+ */
+int disk_commit_raw(const struct vm *vm, int raw, struct disk_chain *chain,
+		    struct error *err) must_use_;
+/* Turn the chain into a raw disk.img; the same conditions. */
+int disk_flatten(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
+
+/* disk.json is written atomically; a chain that is disk.img alone, raw, has none. */
+int disk_write(const struct vm *vm, const struct disk_chain *chain, struct error *err) must_use_;
+/* An empty overlay of @size bytes as the new file @name. Return: fd. */
+int disk_make_overlay(const struct vm *vm, const char *name, uint64_t size,
+		      struct error *err) must_use_;
+/* Open one file of a VM's disk, which must be a regular file. Return: fd. */
+int disk_open_file(const struct vm *vm, const char *name, int flags, struct error *err) must_use_;
 
 #endif

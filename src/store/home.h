@@ -21,7 +21,10 @@ struct home {
 	char *tmp;
 	char *cache;
 };
-#define HOME_INIT { 0 }
+#define HOME_INIT \
+	{         \
+		0 \
+	}
 
 /*
  * @program: argv[0]'s last component. Failing to create the home is the

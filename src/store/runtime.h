@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -18,6 +19,8 @@
 
 struct error;
 struct vm;
+
+enum { RUNTIME_FILE_MAX = 64 * 1024 };
 
 struct runtime {
 	pid_t pid; /* of `run` */
@@ -32,7 +35,9 @@ struct runtime {
 };
 
 int runtime_write(const struct vm *vm, const struct runtime *rt, struct error *err) must_use_;
-/* Return: 1 read; 0 not running, or nothing written yet; or error. */
+/* The content of run.json; the fields that are missing are zero. */
+int runtime_parse(const void *bytes, size_t len, struct runtime *rt, struct error *err) must_use_;
+/* Return: 1 read; 0 not running, or nothing written yet; or error. Not for `run` itself. */
 int runtime_read(const struct vm *vm, struct runtime *rt, struct error *err) must_use_;
 void runtime_remove(const struct vm *vm);
 

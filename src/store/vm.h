@@ -38,7 +38,10 @@ struct vm {
 	char *path; /* of the directory */
 	int dir; /* O_PATH-like directory descriptor, O_RDONLY | O_DIRECTORY */
 };
-#define VM_INIT { .dir = -1 }
+#define VM_INIT           \
+	{                 \
+		.dir = -1 \
+	}
 
 /*
  * Open a local VM. Touches the access date unless @quiet. A name that parses
@@ -48,8 +51,34 @@ struct vm {
  */
 int vm_open(const struct home *home, const char *name, bool quiet, struct vm *vm,
 	    struct error *err) must_use_;
+/* The directory alone, whole or not, without touching its access date; E_NOT_FOUND if there is
+ * none. */
+int vm_open_any(const struct home *home, const char *name, struct vm *vm,
+		struct error *err) must_use_;
+/* Set @err to `the specified VM "x" does not exist`. Return: -E_NOT_FOUND. */
+int vm_not_found(const char *name, struct error *err);
 void vm_release(struct vm *vm);
 #define auto_vm cleanup_(vm_release) struct vm
+
+/*
+ * Locks, in the order in which they may be taken:
+ *
+ *   1. home_lock()             MAC addresses are compared, a new VM appears
+ *   2. vm_lock()               at most one, and never two of them waited for at once
+ *   3. vm_take_running_lock()  never waits
+ *
+ * Nobody asks for a lock above one that he holds; so nobody waits in a circle. In
+ * particular `run` that wants both takes home_lock() first, and clone gives the
+ * source's .lock back before it takes home_lock() to publish its copy.
+ * While clone waits for manage_request("freeze") it holds the source's .lock: `run`
+ * must not wait for a .lock once its VM runs.
+ *
+ * The process that holds the running lock (`run`) loses it when it closes any
+ * descriptor of config.json. From then on it must not call vm_running_pid, vm_state,
+ * vm_read_config, vm_write_config, runtime_read or anything that takes a VM's name;
+ * it may call vm_lock, vm_sizes, disk_*, runtime_write, runtime_remove, manage_listen,
+ * vm_socket_listen and, as its very last act, vm_adopt_config.
+ */
 
 /* The VM's .lock (flock). Return: fd; E_NOT_FOUND if the VM went meanwhile. */
 int vm_lock(const struct vm *vm, struct error *err) must_use_;
@@ -61,17 +90,22 @@ const char *vm_state_name(enum vm_state state); /* "stopped", "running", "suspen
 /* config.next.json if there is one, else config.json. */
 int vm_read_config(const struct vm *vm, struct config *config, struct error *err) must_use_;
 /*
- * Save: in place where nobody runs the VM (by rename, keeping no lock on the old
- * inode), to config.next.json while it runs. The caller holds vm_lock().
+ * Save: atomically to config.next.json, which is renamed over config.json unless the VM
+ * runs. The caller holds vm_lock().
  */
 int vm_write_config(const struct vm *vm, const struct config *config, struct error *err) must_use_;
 
 /*
- * The running lock for `run` and `delete`. Takes the fcntl lock on
- * config.json and checks that the path still names that inode. *fd is to stay
- * open as long as the lock is wanted, and the process must never open and
- * close config.json again meanwhile.
- * Return: 1 taken; 0 somebody runs it; or error.
+ * Put config.next.json, where there is one, in the place of config.json. That is another inode, so
+ * the caller either knows under vm_lock() that nobody runs the VM, or is its `run` about to exit.
+ */
+int vm_adopt_config(const struct vm *vm, struct error *err) must_use_;
+
+/*
+ * The running lock for `run` and `delete`; the caller holds vm_lock(). A config.next.json that
+ * a killed `run` left is put in place first. *fd is to stay open as long as the lock is
+ * wanted; see above for what must not be called meanwhile.
+ * Return: 1 taken; 0 somebody runs it; or error (-ENOENT: there is no config.json).
  */
 int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err) must_use_;
 
@@ -84,7 +118,8 @@ struct vm_sizes {
 	uint64_t exclusive; /* what deleting this VM alone would give back */
 };
 /* @exclusive: also compute .exclusive, which opens the files and is slow. */
-int vm_sizes(const struct vm *vm, bool exclusive, struct vm_sizes *sizes, struct error *err) must_use_;
+int vm_sizes(const struct vm *vm, bool exclusive, struct vm_sizes *sizes,
+	     struct error *err) must_use_;
 
 /*
  * The verbs. Each does all its own locking and is all or nothing: what is
@@ -107,9 +142,14 @@ struct vm_clone {
 int vm_clone(const struct home *home, const char *source, const char *name,
 	     const struct vm_clone *how, struct error *err) must_use_;
 /* The three E_USAGE messages of contract 2.16. */
-int vm_rename(const struct home *home, const char *from, const char *to, struct error *err) must_use_;
+int vm_rename(const struct home *home, const char *from, const char *to,
+	      struct error *err) must_use_;
 /* A running VM is E_RUNNING `VM "x" is running`. */
 int vm_delete(const struct home *home, const char *name, struct error *err) must_use_;
+/*
+ * The following three are for a stopped VM (E_RUNNING otherwise) and take vm_lock() themselves:
+ * the caller must not hold it.
+ */
 /* Grow only; equal is nothing; smaller is the contract's 'new disk size of 10 GB should ...'. */
 int vm_resize_disk(const struct vm *vm, uint64_t size, struct error *err) must_use_;
 /* Replace the disk by a copy of the raw file @path. */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_CHAIN_H
+#define STORE_CHAIN_H
+
+/* What the files of this room that change chains share: names and questions. */
+
+#include <stdbool.h>
+
+#include "store/disk.h"
+
+#define CHAIN_FILE "disk.json"
+#define CHAIN_TOP "disk.img"
+#define CHAIN_NEXT "disk.img.next" /* what is about to become disk.img */
+#define CHAIN_LAYER_PREFIX "layer-"
+
+bool chain_is_layer_name(const char *name);
+void chain_new_layer_name(char name[DISK_NAME]);
+bool chain_is_raw(const struct disk_chain *chain);
+/*
+ * Does it say "disk.img.next, raw, is the disk"? That is how disk_commit_raw() replaces many files
+ * in one step; disk_read() ends it by renaming that file to disk.img.
+ */
+bool chain_is_pending(const struct disk_chain *chain);
+bool chain_names(const struct disk_chain *chain, const char *file);
+/* disk.img alone, raw. */
+void chain_set_raw(struct disk_chain *chain, uint64_t size);
+
+#endif

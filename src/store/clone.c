@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation (decision 2). The copy is built in a stage while the source's
+ * .lock is held, from whatever its disk is:
+ *
+ *   the file system shares extents     FICLONE of disk.img, links of the layers below it
+ *   overlay with nothing written to it links of the layers below it, a new overlay
+ *   little data, raw, stopped          sparse copy
+ *   anything else                      freeze (by its `run`, if it has one), then as in the second
+ * line
+ *
+ * Then the source is let go, and under the home's lock the MAC is settled and the stage published.
+ * Nobody sees it before, and whatever fails leaves the source's content as it was.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "store/chain.h"
+#include "store/home.h"
+#include "store/manage.h"
+#include "store/stage.h"
+#include "store/vm.h"
+
+enum {
+	SMALL_DISK = 1024 * 1024, /* allocated bytes below which a raw disk is copied */
+	FREEZE_MS = 120 * 1000, /* longer than `run` waits for QEMU altogether */
+};
+
+/* The file @name of @from as that of @to, sharing extents where possible, else copied. */
+static int copy_file(const struct vm *from, const struct vm *to, const char *name,
+		     struct error *err)
+{
+	auto_fd source = disk_open_file(from, name, O_RDONLY, err);
+	auto_fd copy = -1;
+	int r;
+
+	if (source < 0)
+		return source;
+	copy = fs_open(to->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, err);
+	r = copy < 0 ? copy : fs_reflink(source, copy, err);
+	if (r == 0)
+		r = fs_copy_sparse(source, copy, err);
+	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
+}
+
+/*
+ * A second name for a file that nobody writes to. Too many names (ext4: 65,000), somebody else's
+ * file, another file system: then it is copied.
+ */
+static int link_file(const struct vm *from, const struct vm *to, const char *name,
+		     struct error *err)
+{
+	if (linkat(from->dir, name, to->dir, name, 0) == 0)
+		return 0;
+	if (errno != EMLINK && errno != EPERM && errno != EXDEV && errno != EOPNOTSUPP)
+		return error_errno(err, "cannot link '%s'", name);
+	return copy_file(from, to, name, err);
+}
+
+/* The layers under the top, and disk.json. */
+static int link_layers(const struct vm *from, const struct vm *to, const struct disk_chain *chain,
+		       struct error *err)
+{
+	for (size_t i = 1; i < chain->count; i++) {
+		int r = link_file(from, to, chain->layers[i].file, err);
+
+		if (r < 0)
+			return r;
+	}
+	return disk_write(to, chain, err);
+}
+
+/* A new empty overlay over the source's frozen layers. */
+static int clone_layers(const struct vm *from, const struct vm *to, const struct disk_chain *chain,
+			struct error *err)
+{
+	auto_fd overlay = disk_make_overlay(to, CHAIN_TOP, chain->size, err);
+
+	return overlay < 0 ? overlay : link_layers(from, to, chain, err);
+}
+
+/* Return: 1 if the top shares its extents with the source's now, 0 if that cannot be, or error. */
+static int share_top(int top, const struct vm *from, const struct vm *to,
+		     const struct disk_chain *chain, struct error *err)
+{
+	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
+	int r = copy < 0 ? copy : fs_reflink(top, copy, err);
+
+	if (r > 0)
+		return link_layers(from, to, chain, err) < 0 ? -err->code : 1;
+	if (r == 0)
+		(void)unlinkat(to->dir, CHAIN_TOP, 0);
+	return r;
+}
+
+/* Is the top a raw disk that nobody writes to and that had better be copied? */
+static bool better_copied(int top, const struct vm *from, const struct vm *to,
+			  const struct disk_chain *chain, const struct vm_clone *how)
+{
+	struct stat source, target;
+
+	if (!chain_is_raw(chain) || vm_running_pid(from) || fstat(top, &source) < 0 ||
+	    fstat(to->dir, &target) < 0)
+		return false;
+	return how->raw || fs_allocated(&source) < SMALL_DISK || source.st_dev != target.st_dev;
+}
+
+static int copy_top(int top, const struct vm *to, struct error *err)
+{
+	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
+
+	return copy < 0 ? copy : fs_copy_sparse(top, copy, err);
+}
+
+static int freeze_source(const struct vm *from, struct disk_chain *chain, struct error *err)
+{
+	size_t count = chain->count;
+	int r;
+
+	if (!vm_running_pid(from))
+		return disk_freeze(from, chain, NULL, NULL, err);
+	r = manage_request(from, "freeze", FREEZE_MS, err);
+	if (r == -E_NOT_RUNNING && !vm_running_pid(from)) /* it ended meanwhile */
+		return disk_freeze(from, chain, NULL, NULL, err);
+	if (r == 0)
+		r = disk_read(from, chain, err);
+	if (r == 0 && chain->count == count) /* it runs with a read-only disk: the names suffice */
+		r = disk_freeze(from, chain, NULL, NULL, err);
+	return r;
+}
+
+static int clone_top(int top, const struct vm *from, const struct vm *to, struct disk_chain *chain,
+		     const struct vm_clone *how, struct error *err)
+{
+	int r = chain->layers[0].qcow2 ? qcow2_is_empty(top, err) : 0;
+
+	if (r > 0)
+		return clone_layers(from, to, chain, err);
+	if (r == 0 && better_copied(top, from, to, chain, how))
+		return copy_top(top, to, err);
+	if (r == 0)
+		r = share_top(top, from, to, chain, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = freeze_source(from, chain, err);
+	return r < 0 ? r : clone_layers(from, to, chain, err);
+}
+
+/* --raw: no layer and no extent in common with anybody. */
+static int make_raw(const struct vm *vm, struct error *err)
+{
+	struct disk_chain chain;
+	int r = disk_read(vm, &chain, err);
+
+	return r < 0 ? r : disk_flatten(vm, &chain, err);
+}
+
+static int clone_disk(const struct vm *from, const struct vm *to, const struct vm_clone *how,
+		      struct error *err)
+{
+	struct disk_chain chain;
+	auto_fd top = -1;
+	int r = disk_read(from, &chain, err);
+
+	if (r == 0 && !vm_running_pid(from))
+		r = disk_merge_if_deep(from, &chain, err);
+	if (r == 0)
+		r = top = disk_open_file(from, CHAIN_TOP, O_RDONLY, err);
+	if (r >= 0)
+		r = clone_top(top, from, to, &chain, how, err);
+	return r < 0 || !how->raw ? r : make_raw(to, err);
+}
+
+/* The image's variable store is never altered, so a link will do; a VM's own is copied. */
+static int clone_firmware(const struct vm *from, const struct vm *to, struct error *err)
+{
+	int r = link_file(from, to, "nvram.bin", err);
+
+	if (r < 0)
+		return r;
+	r = copy_file(from, to, "efivars.fd", err);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int build(const struct home *home, const char *source, const struct vm_clone *how,
+		 const struct vm *to, struct config *config, struct error *err)
+{
+	auto_vm from = VM_INIT;
+	auto_fd lock = -1;
+	int r = vm_open(home, source, /* quiet= */ false, &from, err);
+
+	if (r < 0)
+		return r;
+	lock = vm_lock(&from, err);
+	if (lock < 0)
+		return lock;
+	r = vm_read_config(&from, config, err);
+	if (r == 0)
+		r = clone_firmware(&from, to, err);
+	return r < 0 ? r : clone_disk(&from, to, how, err);
+}
+
+/* Contract 2.2: a new MAC iff any local VM has this one; mostly that is the source, so ask it
+ * first. */
+static int settle_mac(const struct home *home, const char *source, const char *name,
+		      struct config *config, struct error *err)
+{
+	auto_vm vm = VM_INIT;
+	auto_config other = CONFIG_INIT;
+	struct error ignored = ERROR_INIT;
+	int r;
+
+	if (strcmp(source, name) != 0 &&
+	    vm_open(home, source, /* quiet= */ true, &vm, &ignored) == 0 &&
+	    vm_read_config(&vm, &other, &ignored) == 0 && mac_equal(other.mac, config->mac))
+		r = 1;
+	else
+		r = vm_mac_in_use(home, config->mac, name, /* running_only= */ false, err);
+	if (r > 0)
+		config->mac = mac_random();
+	return r < 0 ? r : 0;
+}
+
+static int write_config(const struct vm *vm, const struct config *config, struct error *err)
+{
+	auto_str text = STR_INIT;
+	auto_fd fd = fs_open(vm->dir, "config.json", O_WRONLY | O_CREAT | O_EXCL, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	config_format(config, &text);
+	r = fs_write_all(fd, text.ptr, text.len, err);
+	return r < 0 ? error_wrap(err, "config.json") : 0;
+}
+
+static int publish(const struct home *home, const char *source, const struct vm_clone *how,
+		   struct stage *stage, struct config *config, struct error *err)
+{
+	auto_fd lock = home_lock(home, err);
+	int r = lock;
+
+	if (r >= 0)
+		r = settle_mac(home, source, stage->vm.name, config, err);
+	if (r == 0)
+		r = write_config(&stage->vm, config, err);
+	return r < 0 ? r : stage_publish(home, stage, how->no_clobber, err);
+}
+
+int vm_clone(const struct home *home, const char *source, const char *name,
+	     const struct vm_clone *how, struct error *err)
+{
+	auto_stage stage = STAGE_INIT;
+	auto_config config = CONFIG_INIT;
+	int r = home_check_name(name, err);
+
+	if (r == 0)
+		r = stage_open(home, name, &stage, err);
+	if (r == 0)
+		r = build(home, source, how, &stage.vm, &config, err);
+	if (r == 0)
+		r = publish(home, source, how, &stage, &config, err);
+	return r == -ENOSPC || r == -EDQUOT ? error_wrap(err, "cannot clone VM \"%s\"", source) : r;
+}
+
+int vm_mac_in_use(const struct home *home, struct mac mac, const char *except, bool running_only,
+		  struct error *err)
+{
+	auto_strings names = VEC_INIT;
+	int r = home_list_vms(home, &names, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < names.len; i++) {
+		auto_vm vm = VM_INIT;
+		auto_config config = CONFIG_INIT;
+		struct error ignored = ERROR_INIT;
+
+		/* one that is broken or went meanwhile has no address */
+		if ((except && strcmp(names.items[i], except) == 0) ||
+		    vm_open(home, names.items[i], /* quiet= */ true, &vm, &ignored) < 0 ||
+		    (running_only && !vm_running_pid(&vm)) ||
+		    vm_read_config(&vm, &config, &ignored) < 0)
+			continue;
+		if (mac_equal(config.mac, mac))
+			return 1;
+	}
+	return 0;
+}
