@@ -43,7 +43,10 @@ struct net_link {
 	int sock; /* poll it for reading; end of file: the network is gone */
 	pid_t keeper;
 };
-#define NET_LINK_INIT { .sock = -1 }
+#define NET_LINK_INIT      \
+	{                  \
+		.sock = -1 \
+	}
 
 /*
  * Start the helper (program: $LINZER_NET if set and not running with more

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/helper.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/process.h"
+#include "base/str.h"
+#include "build-info.h"
+#include "net/message.h"
+
+enum { START_LIMIT_MS = 20 * 1000, STOP_LIMIT_MS = 5 * 1000, HELPER_FD = 3 };
+
+/* The directory of our own executable. Return: owned, or NULL. */
+static char *own_directory(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char *slash;
+
+	if (n <= 0)
+		return NULL;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash)
+		return NULL;
+	*slash = '\0';
+	return str_format("%s", path);
+}
+
+/* Return: the helper's path, owned. */
+static char *find_helper(void)
+{
+	const char *named = secure_getenv("LINZER_NET");
+	auto_free char *beside = NULL;
+
+	if (named && *named)
+		return str_format("%s", named);
+	if (access(LINZER_LIBEXECDIR "/linzer-net", X_OK) == 0)
+		return str_format("%s", LINZER_LIBEXECDIR "/linzer-net");
+	beside = own_directory();
+	return str_format("%s/linzer-net", beside ? beside : LINZER_LIBEXECDIR);
+}
+
+/*
+ * It outlives us: it has to remove the network when we were killed. A session
+ * of its own keeps a terminal's signals away from it.
+ */
+static int start_helper(struct net_link *link, struct error *err)
+{
+	auto_free char *path = find_helper();
+	const char *argv[] = { path, NULL };
+	struct process_fd fds[1];
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(err, "cannot make a socket pair");
+	fds[0] = (struct process_fd){ pair[1], HELPER_FD };
+	r = process_start(&(struct process_spec){ .argv = argv,
+						  .fds = fds,
+						  .fd_count = 1,
+						  .outlive = true,
+						  .new_session = true },
+			  &link->keeper, err);
+	(void)close(pair[1]);
+	if (r < 0)
+		(void)close(pair[0]);
+	else
+		link->sock = pair[0];
+	return r;
+}
+
+static int wait_readable(int sock, uint64_t limit_ms, struct error *err)
+{
+	uint64_t end = clock_ms() + limit_ms, now;
+	struct pollfd fd = { .fd = sock, .events = POLLIN };
+
+	while ((now = clock_ms()) < end) {
+		int n = poll(&fd, 1, (int)(end - now));
+
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return error_errno(err, "cannot poll");
+	}
+	return error_set(err, ETIMEDOUT, "the network helper does not answer");
+}
+
+/* Return: 1 with an answer; 0 with MSG_DONTWAIT and none; or error. */
+static int receive(struct net_link *link, int flags, struct net_message *message, int *fd,
+		   struct error *err)
+{
+	uint8_t bytes[sizeof(*message) + 1];
+	auto_fd came = -1;
+	int n = net_message_receive(link->sock, bytes, sizeof(bytes), flags, &came, err);
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n < 0)
+		return n;
+	if (net_message_check_answer(bytes, (size_t)n, err) < 0)
+		return -err->code;
+	memcpy(message, bytes, sizeof(*message));
+	if (message->kind == NET_FAILED)
+		return error_set(err, E_FAILED, "%s", message->text);
+	if (fd)
+		*fd = take_fd(&came);
+	return 1;
+}
+
+static int ask(struct net_link *link, const uint8_t mac[6], struct in_addr wanted,
+	       struct net_message *started, int *tap_fd, struct error *err)
+{
+	struct net_message start = { .magic = NET_MAGIC, .kind = NET_START, .wanted = wanted };
+	auto_fd tap = -1;
+	int r;
+
+	memcpy(start.mac, mac, sizeof(start.mac));
+	r = net_message_send(link->sock, &start, -1, err);
+	if (r == 0)
+		r = wait_readable(link->sock, START_LIMIT_MS, err);
+	if (r == 0)
+		r = receive(link, 0, started, &tap, err);
+	if (r < 0)
+		return r;
+	if (started->kind != NET_STARTED || tap < 0)
+		return error_set(err, E_PROTOCOL, "network helper: expected a tap");
+	*tap_fd = take_fd(&tap);
+	return 0;
+}
+
+int net_link_start(struct net_link *link, const uint8_t mac[6], struct in_addr wanted,
+		   struct net_message *started, int *tap_fd, struct error *err)
+{
+	int r;
+
+	*link = (struct net_link)NET_LINK_INIT;
+	r = start_helper(link, err);
+	if (r < 0)
+		return error_wrap(err, "failed to start the network");
+	r = ask(link, mac, wanted, started, tap_fd, err);
+	if (r == 0)
+		return 0;
+	net_link_stop(link);
+	return error_wrap(err, "failed to start the network");
+}
+
+int net_link_receive(struct net_link *link, struct net_message *message, struct error *err)
+{
+	int r = receive(link, MSG_DONTWAIT, message, NULL, err);
+
+	return r < 0 ? -1 : r;
+}
+
+void net_link_stop(struct net_link *link)
+{
+	uint64_t end = clock_ms() + STOP_LIMIT_MS;
+
+	if (link->sock >= 0)
+		(void)close(link->sock);
+	link->sock = -1;
+	/* a keeper that hangs in the kernel is left to itself */
+	while (link->keeper > 0 && waitpid(link->keeper, NULL, WNOHANG) == 0 && clock_ms() < end)
+		clock_sleep_ms(2);
+	link->keeper = 0;
+}

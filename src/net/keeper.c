@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "net/message.h"
+#include "net/network.h"
+#include "net/privilege.h"
+#include "net/resolvers.h"
+#include "net/talker.h"
+
+struct keeper {
+	int run;
+	int signals;
+	int talker; /* socket to it */
+	pid_t talker_pid;
+	struct network net;
+	struct resolvers resolvers;
+};
+
+/* The descriptor is a seqpacket socket, made by the user who started us. */
+static int check_caller(int run, struct error *err)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(int);
+	int type = 0, domain = 0;
+
+	if (getsockopt(run, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	    getsockopt(run, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_UNIX ||
+	    type != SOCK_SEQPACKET)
+		return error_set(err, E_PROTOCOL, "linzer-net is started by 'linzer run'");
+	len = sizeof(peer);
+	if (getsockopt(run, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return error_errno(err, "cannot see who calls");
+	if (peer.uid != getuid())
+		return error_set(err, EPERM, "linzer-net serves the user who started it only");
+	return 0;
+}
+
+static int open_signals(struct error *err)
+{
+	sigset_t set;
+	int fd;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	fd = sigprocmask(SIG_BLOCK, &set, NULL) < 0
+		     ? -1
+		     : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? error_errno(err, "cannot watch for signals") : fd;
+}
+
+static int receive_start(int run, struct net_message *start, struct error *err)
+{
+	uint8_t bytes[sizeof(*start) + 1];
+	int n = net_message_receive(run, bytes, sizeof(bytes), 0, NULL, err);
+
+	if (n < 0)
+		return n;
+	if (net_message_check_start(bytes, (size_t)n, err) < 0)
+		return -err->code;
+	memcpy(start, bytes, sizeof(*start));
+	return 0;
+}
+
+/* An answer of @kind about the guest's network. */
+static struct net_message answer(const struct keeper *k, enum net_message_kind kind)
+{
+	const struct rules_guest *g = &k->net.guest;
+	struct net_message m = {
+		.magic = NET_MAGIC,
+		.kind = kind,
+		.address = g->address,
+		.gateway = g->gateway,
+		.prefix = k->net.prefix,
+	};
+
+	memcpy(m.mac, g->mac, sizeof(m.mac));
+	memcpy(m.interface, g->name, sizeof(m.interface));
+	return m;
+}
+
+static void send_failure(int run, const struct error *why)
+{
+	struct net_message m = { .magic = NET_MAGIC, .kind = NET_FAILED };
+	struct error ignored = ERROR_INIT;
+	size_t len = strnlen(why->text, sizeof(m.text) - 1);
+
+	memcpy(m.text, why->text, len);
+	(void)net_message_send(run, &m, -1, &ignored);
+}
+
+/* In the child: all that the talker shall not have goes. */
+static noreturn_ void become_talker(struct keeper *k, int sock)
+{
+	struct talker_setup setup = {
+		.keeper = sock,
+		.dhcp = k->net.dhcp,
+		.dns_udp = k->net.dns_udp,
+		.dns_tcp = k->net.dns_tcp,
+		.address = k->net.guest.address,
+		.gateway = k->net.guest.gateway,
+		.prefix = k->net.prefix,
+		.mtu = k->net.mtu,
+	};
+
+	memcpy(setup.mac, k->net.guest.mac, sizeof(setup.mac));
+	_exit(talker_main(&setup));
+}
+
+static int start_talker(struct keeper *k, struct error *err)
+{
+	int pair[2];
+	pid_t parent = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(err, "cannot make a socket pair");
+	k->talker = pair[0];
+	k->talker_pid = fork();
+	if (k->talker_pid == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+			_exit(1);
+		become_talker(k, pair[1]);
+	}
+	(void)close(pair[1]);
+	return k->talker_pid < 0 ? error_errno(err, "cannot fork") : 0;
+}
+
+static int start(struct keeper *k, struct error *err)
+{
+	struct net_message request, started;
+	struct net_conf conf;
+	int r = receive_start(k->run, &request, err);
+
+	if (r == 0)
+		r = net_conf_load(&conf, err);
+	if (r == 0)
+		r = network_up(&k->net, &conf, request.mac, request.wanted, err);
+	if (r == 0)
+		r = start_talker(k, err);
+	if (r == 0)
+		r = privilege_reduce(err);
+	if (r < 0)
+		return r;
+	started = answer(k, NET_STARTED);
+	r = net_message_send(k->run, &started, k->net.tap, err);
+	network_close_sockets(&k->net);
+	return r;
+}
+
+/* Return: 1 go on; 0 the talker ended; or error. */
+static int serve_talker(struct keeper *k, struct error *err)
+{
+	struct talker_request request;
+	struct net_message leased;
+	ssize_t n = recv(k->talker, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 1;
+	if (n == 0)
+		return 0;
+	if (n != (ssize_t)sizeof(request))
+		return error_set(err, E_PROTOCOL, "the talker broke its protocol");
+	switch (request.kind) {
+	case TALKER_LEASED:
+		leased = answer(k, NET_LEASED);
+		/* full: `run` has not read the last ones yet, and needs no more of them */
+		(void)net_message_send(k->run, &leased, -1, &(struct error)ERROR_INIT);
+		return 1;
+	case TALKER_WANTS_UDP:
+		return resolvers_hand_out(&k->resolvers, k->talker, SOCK_DGRAM, request.number,
+					  err);
+	case TALKER_WANTS_TCP:
+		return resolvers_hand_out(&k->resolvers, k->talker, SOCK_STREAM, request.number,
+					  err);
+	default:
+		return error_set(err, E_PROTOCOL, "the talker broke its protocol");
+	}
+}
+
+/* Until `run` or the talker ends, or a signal comes. `run` has nothing more to say. */
+static int serve(struct keeper *k, struct error *err)
+{
+	struct pollfd fds[] = {
+		{ .fd = k->run, .events = POLLIN },
+		{ .fd = k->signals, .events = POLLIN },
+		{ .fd = k->talker, .events = POLLIN },
+	};
+	int r = 1;
+
+	while (r > 0) {
+		if (poll(fds, array_size(fds), -1) < 0) {
+			if (errno != EINTR)
+				return error_errno(err, "cannot poll");
+			continue;
+		}
+		if (fds[0].revents || fds[1].revents)
+			return 0;
+		if (fds[2].revents)
+			r = serve_talker(k, err);
+	}
+	return r;
+}
+
+static void end_talker(struct keeper *k)
+{
+	if (k->talker_pid > 0) {
+		(void)kill(k->talker_pid, SIGKILL);
+		while (waitpid(k->talker_pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	cleanup_close_(&k->talker);
+}
+
+static int live(struct keeper *k, struct error *err)
+{
+	struct error on_end = ERROR_INIT;
+	int r = start(k, err);
+
+	if (r < 0)
+		send_failure(k->run, err);
+	else
+		r = serve(k, err);
+	end_talker(k);
+	if (network_down(&k->net, &on_end) < 0 && r == 0) {
+		*err = on_end;
+		r = -err->code;
+	}
+	return r;
+}
+
+int keeper_main(int run, struct error *err)
+{
+	struct keeper k = { .run = run, .talker = -1, .net = NETWORK_INIT };
+	int r = check_caller(run, err);
+
+	if (r < 0)
+		return r;
+	k.signals = open_signals(err);
+	if (k.signals < 0 || privilege_take(err) < 0) {
+		send_failure(run, err);
+		return -err->code;
+	}
+	return live(&k, err);
+}

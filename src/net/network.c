@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ * The kernel's tables are the only state. Whoever changes them holds the
+ * flock of /run/linzer; nft inherits it, so a killed keeper's last transaction
+ * is over before another keeper looks.
+ *
+ * An address is taken while there is a /32 route to it (or an interface of
+ * its name). At every moment at least one of two things keeps a tap closed:
+ * it is down, or the filter knows exactly who is behind it:
+ *
+ *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
+ *         sweep, this guest -> forwarding -> tap up -> route
+ *   down: tap down -> guest out of the filter -> tap deleted -> if no tap is
+ *         left: forwarding restored, tables removed
+ *
+ * A keeper that was killed leaves its tap as long as somebody holds its
+ * descriptor, and its elements in the filter. The next keeper sweeps the
+ * elements whose interface is gone.
+ */
+
+#include "net/network.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/lock.h"
+#include "net/nft.h"
+#include "net/tap.h"
+#include "net/uplink.h"
+
+#define LOCK_DIR "/run/linzer"
+
+enum { MTU_MAX = 1500, MTU_MIN = 1280 };
+
+/* What is there before we change anything. */
+struct survey {
+	struct rtnl_links links;
+	struct rules_taps taps; /* in the filter */
+	struct strings opened;
+	struct strings closed; /* interfaces that do not forward */
+	unsigned ours; /* taps of our group */
+};
+#define SURVEY_INIT                                                                         \
+	{                                                                                   \
+		.links = VEC_INIT, .taps = VEC_INIT, .opened = VEC_INIT, .closed = VEC_INIT \
+	}
+
+static void survey_release(struct survey *s)
+{
+	rtnl_links_release(&s->links);
+	rules_taps_release(&s->taps);
+	strings_release(&s->opened);
+	strings_release(&s->closed);
+}
+#define auto_survey cleanup_(survey_release) struct survey
+
+static int take_lock(struct error *err)
+{
+	/* root only, unless tmpfiles.d opened it for the group linzer */
+	if (mkdir(LOCK_DIR, 0700) < 0 && errno != EEXIST)
+		return error_errno(err, "cannot make '" LOCK_DIR "' (make install-caps)");
+	return lock_dir(AT_FDCWD, LOCK_DIR, LOCK_WAIT, err);
+}
+
+static bool has_link(const struct survey *s, const char *name)
+{
+	for (size_t i = 0; i < s->links.len; i++)
+		if (strcmp(s->links.items[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* The filter may not be there, or be gone by another's hand: then nothing is listed. */
+static void list_filter(struct survey *s, int lock)
+{
+	auto_str ask = STR_INIT, answer = STR_INIT;
+	struct error ignored = ERROR_INIT;
+
+	rules_add_list(&ask);
+	if (nft_run(&ask, lock, &answer, &ignored) == 0)
+		rules_read_list(answer.ptr, &s->taps, &s->opened);
+}
+
+static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
+{
+	int r = rtnl_list_links(nl, &s->links, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s->links.len; i++)
+		s->ours += s->links.items[i].group == RULES_GROUP;
+	list_filter(s, lock);
+	uplink_find_closed(&s->links, &s->closed);
+	return 0;
+}
+
+static bool is_ours(const struct survey *s, unsigned index)
+{
+	for (size_t i = 0; i < s->links.len; i++)
+		if (s->links.items[i].index == index)
+			return s->links.items[i].group == RULES_GROUP;
+	return false;
+}
+
+static int conflict(const struct subnet *subnet, struct error *err)
+{
+	char text[INET_ADDRSTRLEN];
+	struct in_addr network = { htonl(subnet->network) };
+
+	(void)inet_ntop(AF_INET, &network, text, sizeof(text));
+	return error_set(
+		err, EADDRINUSE,
+		"the subnet %s/%u is in use on this host: set another one in '" NET_CONF_PATH "'",
+		text, subnet->prefix);
+}
+
+/* Does the host itself reach a part of the subnet otherwise than by our taps? */
+static int check_free(struct network *net, const struct survey *s, const struct subnet *subnet,
+		      struct in_addr address, struct error *err)
+{
+	struct rtnl_route route;
+	int r = rtnl_find_route(&net->nl, address, &route, err);
+
+	if (r <= 0)
+		return r;
+	if (route.prefix >= subnet->prefix && !is_ours(s, route.index))
+		return conflict(subnet, err);
+	return 0;
+}
+
+/* Return: 1 the address is free; 0 it is taken; or error. */
+static int is_free(struct network *net, const struct survey *s, const struct subnet *subnet,
+		   struct in_addr address, struct error *err)
+{
+	char name[SUBNET_NAME_SIZE];
+	struct rtnl_route route;
+	int r = rtnl_find_route(&net->nl, address, &route, err);
+
+	if (r < 0)
+		return r;
+	if (r > 0 && route.prefix == 32)
+		return 0;
+	if (r > 0 && route.prefix >= subnet->prefix)
+		return conflict(subnet, err);
+	subnet_interface(address, name);
+	return !has_link(s, name);
+}
+
+static int choose_address(struct network *net, const struct survey *s, const struct subnet *subnet,
+			  struct in_addr wanted, struct error *err)
+{
+	uint32_t start = subnet_start(net->guest.mac), count = subnet_guests(subnet);
+	int r = check_free(net, s, subnet, subnet_gateway(subnet), err);
+
+	if (r < 0)
+		return r;
+	net->guest.address = wanted;
+	r = subnet_has_guest(subnet, wanted) ? is_free(net, s, subnet, wanted, err) : 0;
+	for (uint32_t i = 0; r == 0 && i < count; i++) {
+		net->guest.address = subnet_guest(subnet, start % count + i);
+		r = is_free(net, s, subnet, net->guest.address, err);
+	}
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return error_set(err, EADDRNOTAVAIL,
+				 "all %u addresses for VMs are taken: set a larger subnet in "
+				 "'" NET_CONF_PATH "'",
+				 count);
+	return 0;
+}
+
+/* That of the way out, within what any guest can do. */
+static uint32_t choose_mtu(struct network *net, const struct survey *s)
+{
+	struct in_addr somewhere = { htonl(0xc6336401) }; /* 198.51.100.1 */
+	struct error ignored = ERROR_INIT;
+	struct rtnl_route route;
+	uint32_t mtu = MTU_MAX;
+
+	if (rtnl_find_route(&net->nl, somewhere, &route, &ignored) == 1)
+		for (size_t i = 0; i < s->links.len; i++)
+			if (s->links.items[i].index == route.index)
+				mtu = s->links.items[i].mtu;
+	if (mtu > MTU_MAX)
+		return MTU_MAX;
+	return mtu < MTU_MIN ? MTU_MIN : mtu;
+}
+
+static int make_tap(struct network *net, struct error *err)
+{
+	const uint8_t *a = (const uint8_t *)&net->guest.address.s_addr;
+	/* the same for the same address, so that a resumed guest's table is right */
+	const uint8_t mac[6] = { 0x02, 'L', a[0], a[1], a[2], a[3] };
+	int r;
+
+	net->tap = tap_open(net->guest.name, err);
+	if (net->tap < 0)
+		return net->tap;
+	net->index = if_nametoindex(net->guest.name);
+	if (net->index == 0)
+		return error_errno(err, "the tap '%s' vanished", net->guest.name);
+	r = rtnl_set_link(&net->nl, net->index, RULES_GROUP, mac, net->mtu, err);
+	if (r == 0)
+		r = tap_configure(net->guest.name, err);
+	if (r < 0)
+		return r;
+	return rtnl_add_address(&net->nl, net->index, net->guest.gateway, net->prefix, err);
+}
+
+static int make_sockets(struct network *net, struct error *err)
+{
+	struct rules_guest *g = &net->guest;
+
+	net->dhcp = tap_dhcp_socket(net->index, err);
+	if (net->dhcp < 0)
+		return net->dhcp;
+	net->dns_udp = tap_dns_socket(SOCK_DGRAM, g->name, g->gateway, &g->dns_udp, err);
+	if (net->dns_udp < 0)
+		return net->dns_udp;
+	net->dns_tcp = tap_dns_socket(SOCK_STREAM, g->name, g->gateway, &g->dns_tcp, err);
+	return net->dns_tcp < 0 ? net->dns_tcp : 0;
+}
+
+/* One transaction: the skeleton, what others left, this guest, the interfaces to open. */
+static int install_filter(struct network *net, const struct survey *s, int lock, struct error *err)
+{
+	auto_str text = STR_INIT;
+
+	rules_add_skeleton(&text);
+	for (size_t i = 0; i < s->taps.len; i++)
+		if (!has_link(s, s->taps.items[i].name))
+			rules_sweep_guest(&text, s->taps.items[i].name, s->taps.items[i].gateway);
+	if (tap_host_forwards())
+		rules_clear_opened(&text);
+	for (size_t i = 0; i < s->closed.len; i++)
+		rules_add_opened(&text, s->closed.items[i]);
+	rules_add_guest(&text, &net->guest);
+	net->filtered = true;
+	return nft_run(&text, lock, NULL, err);
+}
+
+static int open_tap(struct network *net, const struct survey *s, struct error *err)
+{
+	const struct rules_guest *g = &net->guest;
+	int r = uplink_open(&s->closed, err);
+
+	if (r == 0)
+		r = rtnl_set_up(&net->nl, net->index, true, err);
+	if (r == 0)
+		r = rtnl_add_route(&net->nl, net->index, g->address, g->gateway, err);
+	if (r == 0)
+		r = rtnl_add_neighbour(&net->nl, net->index, g->address, g->mac, err);
+	return r;
+}
+
+int network_up(struct network *net, const struct net_conf *conf, const uint8_t mac[6],
+	       struct in_addr wanted, struct error *err)
+{
+	auto_survey s = SURVEY_INIT;
+	auto_fd lock = take_lock(err);
+	int r;
+
+	if (lock < 0)
+		return lock;
+	memcpy(net->guest.mac, mac, sizeof(net->guest.mac));
+	net->guest.gateway = subnet_gateway(&conf->subnet);
+	net->prefix = conf->subnet.prefix;
+	r = rtnl_open(&net->nl, err);
+	if (r == 0)
+		r = look_around(&s, &net->nl, lock, err);
+	if (r == 0)
+		r = choose_address(net, &s, &conf->subnet, wanted, err);
+	if (r < 0)
+		return r;
+	subnet_interface(net->guest.address, net->guest.name);
+	net->mtu = choose_mtu(net, &s);
+	r = make_tap(net, err);
+	if (r == 0)
+		r = make_sockets(net, err);
+	if (r == 0)
+		r = install_filter(net, &s, lock, err);
+	return r < 0 ? r : open_tap(net, &s, err);
+}
+
+/* The last guest went: the host is as it was. */
+static int remove_skeleton(struct network *net, int lock, struct error *err)
+{
+	auto_survey s = SURVEY_INIT;
+	auto_str text = STR_INIT;
+	int r = look_around(&s, &net->nl, lock, err);
+
+	if (r < 0 || s.ours > 0)
+		return r;
+	uplink_restore(&s.opened);
+	rules_drop_tables(&text);
+	return nft_run(&text, lock, NULL, err);
+}
+
+/* The interface may have gone with its last descriptor, its number never comes again. */
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -EINVAL;
+}
+
+static int remove_guest(struct network *net, int lock, struct error *err)
+{
+	auto_str text = STR_INIT;
+	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0;
+
+	if (r < 0 && !is_gone(r))
+		return r;
+	if (net->filtered) {
+		rules_remove_guest(&text, &net->guest);
+		r = nft_run(&text, lock, NULL, err);
+		if (r < 0)
+			return r;
+	}
+	r = net->index ? rtnl_delete_link(&net->nl, net->index, err) : 0;
+	return r < 0 && !is_gone(r) ? r : 0;
+}
+
+void network_close_sockets(struct network *net)
+{
+	int *const all[] = { &net->tap, &net->dhcp, &net->dns_udp, &net->dns_tcp };
+
+	for (size_t i = 0; i < array_size(all); i++) {
+		cleanup_close_(all[i]);
+		*all[i] = -1;
+	}
+}
+
+int network_down(struct network *net, struct error *err)
+{
+	auto_fd lock = -1;
+	int r = 0;
+
+	network_close_sockets(net);
+	if (net->nl.socket) {
+		lock = take_lock(err);
+		r = lock < 0 ? lock : remove_guest(net, lock, err);
+		if (r == 0)
+			r = remove_skeleton(net, lock, err);
+	}
+	rtnl_close(&net->nl);
+	return r;
+}

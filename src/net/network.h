@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_NETWORK_H
+#define NET_NETWORK_H
+
+/*
+ * The network of one guest: tap, address, route, filter, sockets. Made and
+ * unmade by the keeper.
+ */
+
+#include "net/conf.h"
+#include "net/rtnl.h"
+#include "net/rules.h"
+
+struct network {
+	struct rules_guest guest; /* name, address, gateway, MAC, ports */
+	unsigned prefix;
+	struct rtnl nl;
+	unsigned index; /* 0 before the tap is there */
+	uint32_t mtu;
+	bool filtered; /* its elements may be in the filter */
+	int tap;
+	int dhcp; /* packet socket */
+	int dns_udp, dns_tcp;
+};
+#define NETWORK_INIT                                                                 \
+	{                                                                            \
+		.nl = RTNL_INIT, .tap = -1, .dhcp = -1, .dns_udp = -1, .dns_tcp = -1 \
+	}
+
+/*
+ * Make it all: an address of @conf's subnet is claimed (@wanted if it is
+ * free), what killed keepers left is swept, the tap is up. After a failure
+ * network_down() removes what was made.
+ */
+int network_up(struct network *net, const struct net_conf *conf, const uint8_t mac[6],
+	       struct in_addr wanted, struct error *err) must_use_;
+/* Close our copies of the tap and the sockets. */
+void network_close_sockets(struct network *net);
+/* Remove it all, and with the last guest the skeleton; closes what is open. */
+int network_down(struct network *net, struct error *err) must_use_;
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/rtnl.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* One message of the kernel's; libmnl's own limit is 8 KiB or a page. */
+enum { MESSAGE_MAX = 32 * 1024, REQUEST_MAX = 512 };
+
+struct request {
+	char bytes[REQUEST_MAX];
+	struct nlmsghdr *header;
+};
+
+int rtnl_open(struct rtnl *nl, struct error *err)
+{
+	nl->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!nl->socket)
+		return error_errno(err, "cannot open netlink");
+	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+		return error_errno(err, "cannot bind netlink");
+	return 0;
+}
+
+void rtnl_close(struct rtnl *nl)
+{
+	if (nl->socket)
+		(void)mnl_socket_close(nl->socket);
+	nl->socket = NULL;
+}
+
+/* Begin a request whose fixed part is @fixed bytes. Return: the fixed part, zeroed. */
+static void *request_begin(struct rtnl *nl, struct request *r, uint16_t type, uint16_t flags,
+			   size_t fixed)
+{
+	memset(r, 0, sizeof(*r));
+	r->header = mnl_nlmsg_put_header(r->bytes);
+	r->header->nlmsg_type = type;
+	r->header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	r->header->nlmsg_seq = ++nl->sequence;
+	return mnl_nlmsg_put_extra_header(r->header, fixed);
+}
+
+/* Send, and give each message of the answer to @each. Return: 0 or -errno. */
+static int request_talk(struct rtnl *nl, struct request *r, mnl_cb_t each, void *arg)
+{
+	char answer[MESSAGE_MAX];
+	unsigned port = mnl_socket_get_portid(nl->socket);
+	int more;
+
+	if (mnl_socket_sendto(nl->socket, r->header, r->header->nlmsg_len) < 0)
+		return -errno;
+	do {
+		ssize_t n = mnl_socket_recvfrom(nl->socket, answer, sizeof(answer));
+
+		if (n < 0 && errno == EINTR) {
+			more = 1;
+			continue;
+		}
+		if (n < 0)
+			return -errno;
+		more = mnl_cb_run(answer, (size_t)n, nl->sequence, port, each, arg);
+		if (more < 0)
+			return -errno;
+	} while (more > 0);
+	return 0;
+}
+
+static int request_do(struct rtnl *nl, struct request *r, const char *what, struct error *err)
+{
+	int code;
+
+	r->header->nlmsg_flags |= NLM_F_ACK;
+	code = request_talk(nl, r, NULL, NULL);
+	if (code == 0)
+		return 0;
+	errno = -code;
+	return error_errno(err, "cannot %s", what);
+}
+
+static int read_link_attribute(const struct nlattr *a, void *arg)
+{
+	struct rtnl_link *link = arg;
+
+	switch (mnl_attr_get_type(a)) {
+	case IFLA_IFNAME:
+		if (mnl_attr_get_payload_len(a) <= sizeof(link->name))
+			memcpy(link->name, mnl_attr_get_payload(a), mnl_attr_get_payload_len(a));
+		link->name[sizeof(link->name) - 1] = '\0';
+		break;
+	case IFLA_GROUP:
+		if (mnl_attr_validate(a, MNL_TYPE_U32) == 0)
+			link->group = mnl_attr_get_u32(a);
+		break;
+	case IFLA_MTU:
+		if (mnl_attr_validate(a, MNL_TYPE_U32) == 0)
+			link->mtu = mnl_attr_get_u32(a);
+		break;
+	default:
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int read_link(const struct nlmsghdr *header, void *arg)
+{
+	const struct ifinfomsg *info = mnl_nlmsg_get_payload(header);
+	struct rtnl_link link = { 0 };
+
+	if (header->nlmsg_type != RTM_NEWLINK)
+		return MNL_CB_OK;
+	link.index = (unsigned)info->ifi_index;
+	link.loopback = info->ifi_flags & IFF_LOOPBACK;
+	if (mnl_attr_parse(header, sizeof(*info), read_link_attribute, &link) < 0)
+		return MNL_CB_ERROR;
+	rtnl_links_add(arg, link);
+	return MNL_CB_OK;
+}
+
+int rtnl_list_links(struct rtnl *nl, struct rtnl_links *links, struct error *err)
+{
+	struct request r;
+	struct ifinfomsg *info =
+		request_begin(nl, &r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	int code;
+
+	info->ifi_family = AF_UNSPEC;
+	code = request_talk(nl, &r, read_link, links);
+	if (code == 0)
+		return 0;
+	errno = -code;
+	return error_errno(err, "cannot list the interfaces");
+}
+
+int rtnl_set_link(struct rtnl *nl, unsigned index, uint32_t group, const uint8_t mac[6],
+		  uint32_t mtu, struct error *err)
+{
+	struct request r;
+	struct ifinfomsg *info = request_begin(nl, &r, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+
+	info->ifi_index = (int)index;
+	mnl_attr_put_u32(r.header, IFLA_GROUP, group);
+	mnl_attr_put(r.header, IFLA_ADDRESS, 6, mac);
+	mnl_attr_put_u32(r.header, IFLA_MTU, mtu);
+	return request_do(nl, &r, "set up the tap", err);
+}
+
+int rtnl_set_up(struct rtnl *nl, unsigned index, bool up, struct error *err)
+{
+	struct request r;
+	struct ifinfomsg *info = request_begin(nl, &r, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+
+	info->ifi_index = (int)index;
+	info->ifi_change = IFF_UP;
+	info->ifi_flags = up ? IFF_UP : 0;
+	return request_do(nl, &r, up ? "bring the tap up" : "bring the tap down", err);
+}
+
+int rtnl_delete_link(struct rtnl *nl, unsigned index, struct error *err)
+{
+	struct request r;
+	struct ifinfomsg *info = request_begin(nl, &r, RTM_DELLINK, 0, sizeof(struct ifinfomsg));
+
+	info->ifi_index = (int)index;
+	return request_do(nl, &r, "delete the tap", err);
+}
+
+int rtnl_add_address(struct rtnl *nl, unsigned index, struct in_addr address, unsigned prefix,
+		     struct error *err)
+{
+	struct request r;
+	struct ifaddrmsg *m = request_begin(nl, &r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL,
+					    sizeof(struct ifaddrmsg));
+
+	m->ifa_family = AF_INET;
+	m->ifa_prefixlen = (uint8_t)prefix;
+	m->ifa_index = index;
+	mnl_attr_put_u32(r.header, IFA_LOCAL, address.s_addr);
+	mnl_attr_put_u32(r.header, IFA_ADDRESS, address.s_addr);
+	mnl_attr_put_u32(r.header, IFA_FLAGS, IFA_F_NOPREFIXROUTE);
+	return request_do(nl, &r, "give the tap its address", err);
+}
+
+int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,
+		   struct error *err)
+{
+	struct request r;
+	struct rtmsg *m = request_begin(nl, &r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL,
+					sizeof(struct rtmsg));
+
+	m->rtm_family = AF_INET;
+	m->rtm_dst_len = 32;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_scope = RT_SCOPE_LINK;
+	m->rtm_type = RTN_UNICAST;
+	mnl_attr_put_u32(r.header, RTA_DST, guest.s_addr);
+	mnl_attr_put_u32(r.header, RTA_OIF, index);
+	mnl_attr_put_u32(r.header, RTA_PREFSRC, source.s_addr);
+	return request_do(nl, &r, "add the guest's route", err);
+}
+
+int rtnl_add_neighbour(struct rtnl *nl, unsigned index, struct in_addr guest, const uint8_t mac[6],
+		       struct error *err)
+{
+	struct request r;
+	struct ndmsg *m = request_begin(nl, &r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
+					sizeof(struct ndmsg));
+
+	m->ndm_family = AF_INET;
+	m->ndm_ifindex = (int)index;
+	m->ndm_state = NUD_PERMANENT;
+	mnl_attr_put_u32(r.header, NDA_DST, guest.s_addr);
+	mnl_attr_put(r.header, NDA_LLADDR, 6, mac);
+	return request_do(nl, &r, "add the guest's neighbour entry", err);
+}
+
+static int read_route_attribute(const struct nlattr *a, void *arg)
+{
+	struct rtnl_route *route = arg;
+
+	if (mnl_attr_get_type(a) == RTA_OIF && mnl_attr_validate(a, MNL_TYPE_U32) == 0)
+		route->index = mnl_attr_get_u32(a);
+	return MNL_CB_OK;
+}
+
+static int read_route(const struct nlmsghdr *header, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(header);
+	struct rtnl_route *route = arg;
+
+	if (header->nlmsg_type != RTM_NEWROUTE)
+		return MNL_CB_OK;
+	route->prefix = m->rtm_dst_len;
+	route->local = m->rtm_type == RTN_LOCAL;
+	return mnl_attr_parse(header, sizeof(*m), read_route_attribute, route);
+}
+
+int rtnl_find_route(struct rtnl *nl, struct in_addr address, struct rtnl_route *route,
+		    struct error *err)
+{
+	struct request r;
+	struct rtmsg *m = request_begin(nl, &r, RTM_GETROUTE, NLM_F_ACK, sizeof(struct rtmsg));
+	int code;
+
+	*route = (struct rtnl_route){ 0 };
+	m->rtm_family = AF_INET;
+	m->rtm_dst_len = 32;
+	m->rtm_flags = RTM_F_FIB_MATCH;
+	mnl_attr_put_u32(r.header, RTA_DST, address.s_addr);
+	code = request_talk(nl, &r, read_route, route);
+	if (code == 0)
+		return 1;
+	/* none at all, or one that only says no */
+	if (code == -ENETUNREACH || code == -EHOSTUNREACH || code == -EACCES || code == -EINVAL)
+		return 0;
+	errno = -code;
+	return error_errno(err, "cannot look up a route");
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/rules.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <string.h>
+
+#define INET "inet linzer"
+#define NETDEV "netdev linzer"
+#define GROUP "19546"
+
+_Static_assert(RULES_GROUP == 19546, "GROUP is RULES_GROUP in decimal");
+
+/* Idempotent: what is there stays as it is. */
+static const char declarations[] =
+	"add table " INET "\n"
+	"add table " NETDEV "\n"
+	"add map " INET " taps { type ifname : ipv4_addr; }\n"
+	"add set " INET " opened { type ifname; }\n"
+	"add set " INET " guests { type ifname . ipv4_addr; }\n"
+	"add set " INET " sources { type ipv4_addr; }\n"
+	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
+	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
+	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
+	"add chain " INET " output { type filter hook output priority filter - 10; }\n"
+	"add chain " INET " service { type nat hook prerouting priority dstnat - 10; }\n"
+	"add chain " INET " source { type nat hook postrouting priority srcnat - 10; }\n";
+
+/*
+ * In the chains' order: to the host (DHCP went to the talker's packet socket
+ * already); through the host; from the host. "accept" ends our chain only:
+ * the host's own firewall still has its say.
+ */
+static const char skeleton_rules[] =
+	"flush chain " INET " input\n"
+	"add rule " INET " input iifgroup != " GROUP " accept\n"
+	"add rule " INET " input udp dport 67 drop\n"
+	"add rule " INET " input iifname . ip saddr @guests fib daddr type local accept\n"
+	"add rule " INET " input drop\n"
+	"flush chain " INET " forward\n"
+	"add rule " INET " forward iifgroup " GROUP " oifgroup " GROUP " drop\n"
+	"add rule " INET " forward iifname . ip saddr @guests accept\n"
+	"add rule " INET " forward iifgroup " GROUP " drop\n"
+	"add rule " INET " forward oifname . ip daddr @guests ct state established,related accept\n"
+	"add rule " INET " forward oifgroup " GROUP " drop\n"
+	"add rule " INET " forward iifname @opened drop\n"
+	"flush chain " INET " output\n"
+	"add rule " INET " output oifgroup != " GROUP " accept\n"
+	"add rule " INET " output oifname . ip daddr @guests accept\n"
+	"add rule " INET " output drop\n"
+	"flush chain " INET " service\n"
+	"add rule " INET " service iifgroup " GROUP " udp dport 53 "
+	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
+	"add rule " INET " service iifgroup " GROUP " tcp dport 53 "
+	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
+	"flush chain " INET " source\n"
+	"add rule " INET " source ip saddr @sources oifgroup != " GROUP " masquerade\n";
+
+struct dotted {
+	char text[INET_ADDRSTRLEN];
+};
+
+static struct dotted dotted(struct in_addr address)
+{
+	struct dotted d = { "0.0.0.0" };
+
+	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
+	return d;
+}
+
+void rules_add_skeleton(struct str *text)
+{
+	str_adds(text, declarations);
+	str_adds(text, skeleton_rules);
+}
+
+/* The gate: before this chain's end, whatever no rule accepted is dropped. */
+static void add_gate(struct str *text, const struct rules_guest *g)
+{
+	const uint8_t *m = g->mac;
+	struct dotted address = dotted(g->address);
+	auto_free char *mac =
+		str_format("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+	auto_free char *rule = str_format("add rule " NETDEV " %s", g->name);
+
+	str_addf(text,
+		 "add chain " NETDEV " %s { type filter hook ingress device \"%s\" "
+		 "priority -300; policy drop; }\n",
+		 g->name, g->name);
+	str_addf(text, "%s ether saddr != %s drop\n", rule, mac);
+	str_addf(text,
+		 "%s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+		 "arp saddr ether %s arp saddr ip %s accept\n",
+		 rule, mac, address.text);
+	/* an address probe has no sender yet (RFC 5227 section 1.1) */
+	str_addf(text,
+		 "%s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+		 "arp operation request arp saddr ether %s arp saddr ip 0.0.0.0 accept\n",
+		 rule, mac);
+	str_addf(text, "%s ether type ip ip daddr 127.0.0.0/8 drop\n", rule);
+	str_addf(text, "%s ether type ip ip saddr %s accept\n", rule, address.text);
+	str_addf(text,
+		 "%s ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
+		 "udp sport 68 udp dport 67 accept\n",
+		 rule);
+}
+
+static void add_elements(struct str *text, const struct rules_guest *g)
+{
+	struct dotted address = dotted(g->address), gateway = dotted(g->gateway);
+
+	str_addf(text, "add element " INET " taps { \"%s\" : %s }\n", g->name, gateway.text);
+	str_addf(text, "add element " INET " guests { \"%s\" . %s }\n", g->name, address.text);
+	str_addf(text, "add element " INET " sources { %s }\n", address.text);
+	str_addf(text, "add element " INET " services { \"%s\" . %s . udp : %u }\n", g->name,
+		 gateway.text, g->dns_udp);
+	str_addf(text, "add element " INET " services { \"%s\" . %s . tcp : %u }\n", g->name,
+		 gateway.text, g->dns_tcp);
+}
+
+/* All of them must be there. */
+static void delete_elements(struct str *text, const char *name, struct in_addr guest,
+			    struct in_addr host)
+{
+	struct dotted address = dotted(guest), gateway = dotted(host);
+
+	str_addf(text, "delete element " INET " taps { \"%s\" }\n", name);
+	str_addf(text, "delete element " INET " guests { \"%s\" . %s }\n", name, address.text);
+	str_addf(text, "delete element " INET " sources { %s }\n", address.text);
+	str_addf(text, "delete element " INET " services { \"%s\" . %s . udp }\n", name,
+		 gateway.text);
+	str_addf(text, "delete element " INET " services { \"%s\" . %s . tcp }\n", name,
+		 gateway.text);
+}
+
+/* Added first: some kernels remove the chain with its device, some do not. */
+static void delete_gate(struct str *text, const char *name)
+{
+	str_addf(text, "add chain " NETDEV " %s\n", name);
+	str_addf(text, "flush chain " NETDEV " %s\n", name);
+	str_addf(text, "delete chain " NETDEV " %s\n", name);
+}
+
+void rules_add_guest(struct str *text, const struct rules_guest *guest)
+{
+	add_gate(text, guest);
+	add_elements(text, guest);
+}
+
+void rules_remove_guest(struct str *text, const struct rules_guest *guest)
+{
+	str_adds(text, declarations);
+	add_elements(text, guest);
+	delete_elements(text, guest->name, guest->address, guest->gateway);
+	delete_gate(text, guest->name);
+}
+
+void rules_sweep_guest(struct str *text, const char *name, struct in_addr gateway)
+{
+	struct in_addr address;
+
+	if (!subnet_interface_address(name, &address))
+		return;
+	delete_elements(text, name, address, gateway);
+	delete_gate(text, name);
+}
+
+void rules_add_opened(struct str *text, const char *name)
+{
+	str_addf(text, "add element " INET " opened { \"%s\" }\n", name);
+}
+
+void rules_clear_opened(struct str *text)
+{
+	str_adds(text, "flush set " INET " opened\n");
+}
+
+void rules_drop_tables(struct str *text)
+{
+	str_adds(text, "add table " INET "\ndelete table " INET "\n"
+		       "add table " NETDEV "\ndelete table " NETDEV "\n");
+}
+
+bool rules_is_plain_name(const char *name)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_-.";
+	size_t len = strlen(name);
+
+	return len > 0 && len < IFNAMSIZ && strspn(name, plain) == len;
+}
+
+void rules_add_list(struct str *text)
+{
+	str_adds(text, "list map " INET " taps\nlist set " INET " opened\n");
+}
+
+/* The quoted name at @at, which is a '"'. Return: after it; NULL at the text's end. */
+static const char *read_name(const char *at, char name[IFNAMSIZ])
+{
+	const char *end = strchr(at + 1, '"');
+	size_t len = end ? (size_t)(end - at - 1) : 0;
+
+	name[0] = '\0';
+	if (!end)
+		return NULL;
+	if (len < IFNAMSIZ) {
+		memcpy(name, at + 1, len);
+		name[len] = '\0';
+	}
+	return end + 1;
+}
+
+/* " : 192.168.64.1" at @at. */
+static bool read_value(const char *at, struct in_addr *address)
+{
+	char text[INET_ADDRSTRLEN];
+	size_t len;
+
+	if (!str_starts(at, " : "))
+		return false;
+	len = strspn(at + 3, "0123456789.");
+	if (len >= sizeof(text))
+		return false;
+	memcpy(text, at + 3, len);
+	text[len] = '\0';
+	return inet_pton(AF_INET, text, address) == 1;
+}
+
+void rules_read_list(const char *answer, struct rules_taps *taps, struct strings *opened)
+{
+	const char *at = strchr(answer, '"');
+	char name[IFNAMSIZ];
+
+	while (at && (at = read_name(at, name))) {
+		struct rules_tap tap;
+		struct in_addr address;
+
+		if (read_value(at, &tap.gateway) && subnet_interface_address(name, &address)) {
+			subnet_interface(address, tap.name);
+			rules_taps_add(taps, tap);
+		} else if (!str_starts(at, " : ") && rules_is_plain_name(name)) {
+			strings_add(opened, name);
+		}
+		at = strchr(at, '"');
+	}
+}

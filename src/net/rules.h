@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_RULES_H
+#define NET_RULES_H
+
+/*
+ * The filter as text for `nft -f -`: pure functions that append to a string.
+ *
+ * Theory of operation
+ *
+ * Two tables. "inet linzer" is the skeleton: whatever enters or leaves an
+ * interface of our group is dropped unless a set or map names that interface
+ * with that address. It holds no rule of a single guest: guests are elements
+ * (of taps, guests, sources, services), so a packet costs the same whether
+ * two or a thousand guests run. "netdev linzer" holds one chain for each tap,
+ * at ingress, before any protocol of the host sees the frame: the gate that
+ * lets through only ARP and IPv4 with the guest's own MAC and address.
+ *
+ * All elements and the chain of a guest come and go in one transaction
+ * together with its element of the map taps (interface : gateway). So what
+ * the keeper of a guest left when it was killed can be told from taps alone.
+ *
+ * The set opened names the interfaces whose forwarding we turned on: packets
+ * that come in there and go to an interface that is not ours were not
+ * forwarded before, and are dropped.
+ */
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "base/vec.h"
+#include "net/subnet.h"
+
+/* The interface group of all taps ("LZ"). */
+enum { RULES_GROUP = 0x4c5a };
+
+struct rules_guest {
+	char name[SUBNET_NAME_SIZE];
+	struct in_addr address;
+	struct in_addr gateway;
+	uint8_t mac[6];
+	uint16_t dns_udp, dns_tcp; /* ports that 53 of the gateway is redirected to */
+};
+
+/* Tables, sets, chains if absent; the skeleton's rules anew. */
+void rules_add_skeleton(struct str *text);
+void rules_add_guest(struct str *text, const struct rules_guest *guest);
+/* Right whatever of the skeleton or the guest is there. */
+void rules_remove_guest(struct str *text, const struct rules_guest *guest);
+/* Remove the guest of which taps said @name : @gateway. */
+void rules_sweep_guest(struct str *text, const char *name, struct in_addr gateway);
+/* @name: rules_is_plain_name(). */
+void rules_add_opened(struct str *text, const char *name);
+/* Nothing is opened by us any more: somebody made the host a router. */
+void rules_clear_opened(struct str *text);
+/* Remove all. */
+void rules_drop_tables(struct str *text);
+
+/* May the name stand in a rule? Letters, digits, "_", "-" and "."; not empty. */
+bool rules_is_plain_name(const char *name);
+
+struct rules_tap {
+	char name[SUBNET_NAME_SIZE];
+	struct in_addr gateway;
+};
+DEFINE_VEC(rules_taps, struct rules_tap)
+
+/* Ask for what rules_read_list() reads. */
+void rules_add_list(struct str *text);
+/*
+ * Read nft's answer: the elements of taps, and the names in opened. What is
+ * not of the expected form is skipped.
+ */
+void rules_read_list(const char *answer, struct rules_taps *taps, struct strings *opened);
+
+#endif
