@@ -8,6 +8,7 @@
  * process; qemu_arguments() numbers them anew for the child. The plan borrows all.
  */
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,13 +70,28 @@ struct launch_plan {
 };
 
 /*
- * The engine's arguments (argv[0] is @program) and the child's descriptors, from
- * 3 up. A pure function: nothing is opened. Blockdev node names: the
- * root's top format node is "disk0", layers below "disk0-1" ...; the next overlays that
- * a freeze puts on top choose fresh names.
+ * The engine's arguments (argv[0] is @program, no NULL at the end) and the
+ * child's descriptors, from 3 up. A pure function: nothing is opened, and no
+ * text that a user chose gets into an argument. A plan that no engine could run
+ * is E_INVALID, more than @fd_max descriptors E_TOO_BIG.
+ *
+ * Blockdev nodes: disk N's top layer is "disk<N>", the layers below are
+ * "disk<N>-1", "disk<N>-2", ..., the file beneath each has ".file" added.
  */
 int qemu_arguments(const struct launch_plan *plan, const char *program, struct strings *argv,
 		   struct process_fd *fds, size_t *fd_count, size_t fd_max,
 		   struct error *err) must_use_;
+
+/*
+ * To put a new overlay on a running disk (tried.md 1): `add-fd` with an
+ * O_RDWR descriptor of an empty qcow2 gives an fdset; `blockdev-add` with
+ * qemu_overlay_node() makes a node of it that has @disk's sync and caching;
+ * `blockdev-snapshot` with qemu_snapshot() puts it on top of @node, which turns read-only by
+ * itself. The next freeze's @node is this one's @overlay; node names that the
+ * plan does not use: "overlay1", "overlay2", ... The results are the caller's.
+ */
+json_t *qemu_overlay_node(const struct plan_disk *disk, const char *overlay,
+			  int64_t fdset) must_use_;
+json_t *qemu_snapshot(const char *node, const char *overlay) must_use_;
 
 #endif

@@ -5,8 +5,9 @@
 /*
  * A QMP client. QEMU may have been taken over by its guest: every byte is
  * bounded and checked. One struct for one connection; the event handler is
- * called from qmp_process() and from within qmp_call(). After any error the
- * connection is dead and every later call fails.
+ * called from qmp_process(), qmp_handshake() and qmp_call(), and calls none of them itself.
+ * After any error but QEMU's own answer (E_FAILED from qmp_call()) the connection is
+ * dead and every later call fails.
  */
 
 #include <jansson.h>
@@ -42,8 +43,28 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
 int qmp_process(struct qmp *qmp, struct error *err) must_use_;
 /* Does this engine know the command? (query-commands, asked once) 1, 0 or error. */
 int qmp_has_command(struct qmp *qmp, const char *command, struct error *err) must_use_;
+/* 0 if this engine can all that freezing a disk takes; else E_MISSING_TOOL: too old. */
+int qmp_check_engine(struct qmp *qmp, struct error *err) must_use_;
 
-/* The parser alone, for the fuzzer: one line of @len bytes to one object. */
-int qmp_parse_line(const char *line, size_t len, json_t **object, struct error *err) must_use_;
+/* One message of the protocol (QEMU's docs/interop/qmp-spec: 2.2 to 2.5). */
+enum qmp_kind { QMP_GREETING, QMP_EVENT, QMP_RETURN, QMP_ERROR };
+struct qmp_message {
+	enum qmp_kind kind;
+	int64_t id; /* of an answer */
+	const char *text; /* the event's name, the error's description; borrowed from object */
+	const json_t
+		*body; /* greeting: "QMP"; event: "data" or NULL; return: its value; borrowed */
+	json_t *object; /* owned */
+};
+#define QMP_MESSAGE_INIT \
+	{                \
+		0        \
+	}
+void qmp_message_release(struct qmp_message *message);
+#define auto_qmp_message cleanup_(qmp_message_release) struct qmp_message
+
+/* The parser alone: one line of @len bytes. @message is untouched on error (E_PROTOCOL). */
+int qmp_parse_line(const char *line, size_t len, struct qmp_message *message,
+		   struct error *err) must_use_;
 
 #endif
