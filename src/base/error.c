@@ -17,7 +17,7 @@
 static void make_printable(char *text)
 {
 	for (unsigned char *c = (unsigned char *)text; *c; c++) {
-		if ((*c < ' ' && *c != '\n') || *c == 0x7f)
+		if (*c < ' ' || *c == 0x7f)
 			*c = '?';
 		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
 			c[0] = c[1] = '?';
@@ -73,6 +73,20 @@ int error_wrap(struct error *err, const char *fmt, ...)
 	old[sizeof(old) - 1] = '\0';
 	if (snprintf(err->text, sizeof(err->text), "%s: %s", context, old) < 0)
 		err->text[0] = '\0';
+	return -err->code;
+}
+
+int error_add_line(struct error *err, const char *fmt, ...)
+{
+	char line[sizeof(err->text)];
+	size_t used = strnlen(err->text, sizeof(err->text) - 1);
+	va_list ap;
+
+	va_start(ap, fmt);
+	format(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (snprintf(err->text + used, sizeof(err->text) - used, "\n%s", line) < 0)
+		err->text[used] = '\0';
 	return -err->code;
 }
 

@@ -72,6 +72,12 @@ static inline int error_is_negative_(int r)
 #define error_wrap(...) error_is_negative_(error_wrap(__VA_ARGS__))
 #endif
 
+/*
+ * Add a line below what @err says, such as a hint; in no other way has a text more
+ * than one. Return: -err->code.
+ */
+int error_add_line(struct error *err, const char *fmt, ...) printf_(2, 3);
+
 /* The exit status that the contract gives @code (1, 2 or 64). */
 int error_exit_status(int code);
 

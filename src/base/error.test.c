@@ -77,6 +77,20 @@ static void control_bytes_of_a_hostile_name_are_shown_as_question_marks(void **s
 	assert_string_equal(err.text, "?: '??2J\xc3\xa9'");
 }
 
+static void a_text_is_one_line_unless_one_is_added(void **state)
+{
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	(void)error_set(&err, E_USAGE, "no VM '%s'", "a\nb");
+	assert_string_equal(err.text, "no VM 'a?b'");
+	assert_int_equal(error_add_line(&err, "Help:  %s", "x\ny"), -E_USAGE);
+	assert_string_equal(err.text, "no VM 'a?b'\nHelp:  x?y");
+	for (int i = 0; i < 100; i++)
+		(void)error_add_line(&err, "and so on");
+	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+}
+
 static void exit_statuses_are_the_contracts(void **state)
 {
 	(void)state;
@@ -96,6 +110,7 @@ int main(void)
 		cmocka_unit_test(wrap_puts_context_in_front_and_keeps_the_code),
 		cmocka_unit_test(long_texts_are_cut_not_overrun),
 		cmocka_unit_test(control_bytes_of_a_hostile_name_are_shown_as_question_marks),
+		cmocka_unit_test(a_text_is_one_line_unless_one_is_added),
 		cmocka_unit_test(exit_statuses_are_the_contracts),
 	};
 

@@ -57,10 +57,9 @@ static void fail(struct parser *p, const char *text, const char *term, const cha
 {
 	if (p->failure)
 		return;
+	p->failure = error_set(p->err, E_USAGE, "%s", text);
 	if (help)
-		p->failure = error_set(p->err, E_USAGE, "%s\nHelp:  %s  %s", text, term, help);
-	else
-		p->failure = error_set(p->err, E_USAGE, "%s", text);
+		(void)error_add_line(p->err, "Help:  %s  %s", term, help);
 }
 
 /* A mistake about an option, in the spelling that was used. */

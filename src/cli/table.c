@@ -28,9 +28,12 @@ void table_init(struct table *table, const char *const *headers, size_t columns)
 
 static void take_cell(struct table *table, char *text)
 {
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		if (*c < ' ' || *c == 0x7f)
 			*c = '?';
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f) /* U+009B is CSI, too */
+			c[0] = c[1] = '?';
+	}
 	strings_take(&table->cells, text);
 }
 

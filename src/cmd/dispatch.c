@@ -217,17 +217,15 @@ static int unknown_command(const char *program, const char *word)
 	size_t best = SIZE_MAX;
 
 	str_add_printable(&shown, word);
-	for (const struct command *const *c = commands; *c; c++)
+	for (const struct command *const *c = commands; *c && word[0] != '-'; c++)
 		if (option_similar(word, (*c)->name, &best))
 			similar = (*c)->name;
 	if (word[0] == '-' && word[1])
 		(void)error_set(&err, E_USAGE, "Unknown option '%s'", shown.ptr);
-	else if (similar)
-		(void)error_set(&err, E_USAGE,
-				"Unexpected argument '%s'\nHelp:  Did you mean '%s'?", shown.ptr,
-				similar);
 	else
 		(void)error_set(&err, E_USAGE, "Unexpected argument '%s'", shown.ptr);
+	if (similar)
+		(void)error_add_line(&err, "Help:  Did you mean '%s'?", similar);
 	return usage_error(program, NULL, &err);
 }
 
