@@ -208,7 +208,8 @@ int disk_read_size(const struct vm *vm, uint64_t *size, struct error *err)
 
 int disk_open_file(const struct vm *vm, const char *name, int flags, struct error *err)
 {
-	auto_fd fd = openat(vm->dir, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	auto_fd fd = openat(vm->dir, name,
+			    flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	struct stat st;
 
 	if (fd < 0 && errno == ELOOP)
