@@ -78,7 +78,7 @@ class TestRunOfBrokenVms:
             f.write(overlay.read_bytes())
         linzer("run", "--detach", empty, check=True)
         try:
-            qemu = json.loads((linzer.vm(empty) / "run.json").read_text())["qemu_pid"]
+            qemu = json.loads((linzer.vm(empty) / "run.json").read_text())["qemuPid"]
             opened = [os.readlink(f) for f in pathlib.Path(f"/proc/{qemu}/fd").iterdir()]
             assert str(secret) not in opened and str(disk) in opened
         finally:

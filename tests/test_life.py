@@ -142,14 +142,14 @@ class TestRunning:
         assert guests("run", web).returncode == 2  # the lock is still held
 
     def test_qemu_is_confined(self, guests, web):
-        status = status_of(runtime(guests, web)["qemu_pid"])
+        status = status_of(runtime(guests, web)["qemuPid"])
         uids = set(status["Uid"].split())
         assert len(uids) == 1 and int(uids.pop()) >= 0x70000000
         assert int(status["CapEff"], 16) == 0
         assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
 
     def test_helpers_hold_no_pipe_of_run(self, guests, web):
-        qemu = runtime(guests, web)["qemu_pid"]
+        qemu = runtime(guests, web)["qemuPid"]
         run = runtime(guests, web)["pid"]
         for number in (0, 1, 2):
             assert os.readlink(f"/proc/{qemu}/fd/{number}") != os.readlink(f"/proc/{run}/fd/{number}") \
@@ -243,7 +243,7 @@ class TestEnds:
         run.kill()
         began = time.monotonic()
         run.communicate(timeout=5)  # nobody else holds its pipes
-        eventually(lambda: not alive(state["qemu_pid"]), 1)
+        eventually(lambda: not alive(state["qemuPid"]), 1)
         eventually(lambda: state["interface"] not in interfaces(), 1)
         eventually(lambda: "linzer" not in nft_tables(), 1.5)
         assert time.monotonic() - began < 3
@@ -254,7 +254,7 @@ class TestEnds:
         guests("stop", "short", "--timeout", 1, check=True)
 
     def test_qemu_killed_is_a_failure(self, guests, run):
-        os.kill(runtime(guests, "short")["qemu_pid"], signal.SIGKILL)
+        os.kill(runtime(guests, "short")["qemuPid"], signal.SIGKILL)
         out, err = run.communicate(timeout=30)
         assert run.returncode == 1
         assert out.startswith("guest has stopped the virtual machine due to error: ")
