@@ -3,8 +3,8 @@
 #define STORE_FIXTURE_H
 
 /*
- * For unit tests only: a home in a directory of its own under $TEST_DIR (else /var/tmp). A child waits for
- * the end of the test, however it comes, and removes the directory.
+ * For unit tests only: a home in a directory of its own under $TEST_DIR (else /var/tmp). A child
+ * waits for the end of the test, however it comes, and removes the directory.
  */
 
 #include <setjmp.h>
@@ -67,7 +67,8 @@ static inline int fixture_open(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 	const char *where = getenv("TEST_DIR");
 
-	(void)snprintf(f->path, sizeof(f->path), "%s/linzer-test-XXXXXX", where ? where : "/var/tmp");
+	(void)snprintf(f->path, sizeof(f->path), "%s/linzer-test-XXXXXX",
+		       where ? where : "/var/tmp");
 	assert_non_null(mkdtemp(f->path));
 	fixture_guard(f);
 	assert_int_equal(setenv("TART_HOME", f->path, 1), 0);
@@ -91,16 +92,16 @@ static inline int fixture_close(void **state)
 #define fixture_test(fn) cmocka_unit_test_setup_teardown(fn, fixture_open, fixture_close)
 
 /* Assert success, showing the message of a failure. */
-#define assert_ok(f, expression)                                                  \
-	do {                                                                      \
-		int result_ = (expression);                                       \
-		if (result_ < 0)                                                  \
+#define assert_ok(f, expression)                                                    \
+	do {                                                                        \
+		int result_ = (expression);                                         \
+		if (result_ < 0)                                                    \
 			fail_msg("%s: %d %s", #expression, result_, (f)->err.text); \
 	} while (0)
 
-#define assert_fails(f, code_, text_, expression)             \
-	do {                                                  \
-		assert_int_equal((expression), -(code_));     \
+#define assert_fails(f, code_, text_, expression)              \
+	do {                                                   \
+		assert_int_equal((expression), -(code_));      \
 		assert_non_null(strstr((f)->err.text, text_)); \
 	} while (0)
 

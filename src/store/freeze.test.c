@@ -83,10 +83,11 @@ static void write_disk(struct fixture *f, const char *name, unsigned seed, unsig
 	assert_ok(f, vm_open(&f->home, name, true, &vm, &f->err));
 	assert_ok(f, disk_read(&vm, &chain, &f->err));
 	for (size_t i = 0; i < chain.count; i++)
-		str_addf(&image,
-			 "%s\"driver\":\"%s\",\"file\":{\"driver\":\"file\",\"filename\":\"%s/%s\"}",
-			 i ? ",\"backing\":{" : "json:{", chain.layers[i].qcow2 ? "qcow2" : "raw",
-			 vm.path, chain.layers[i].file);
+		str_addf(
+			&image,
+			"%s\"driver\":\"%s\",\"file\":{\"driver\":\"file\",\"filename\":\"%s/%s\"}",
+			i ? ",\"backing\":{" : "json:{", chain.layers[i].qcow2 ? "qcow2" : "raw",
+			vm.path, chain.layers[i].file);
 	for (size_t i = 0; i < chain.count; i++)
 		str_addc(&image, '}');
 	pid = fork();
@@ -226,9 +227,9 @@ static void crash_everywhere(struct fixture *f, deed what, unsigned layers)
 	}
 }
 
-#define CRASH_TEST(name, what, layers)              \
-	static void name(void **state)              \
-	{                                           \
+#define CRASH_TEST(name, what, layers)                  \
+	static void name(void **state)                  \
+	{                                               \
 		crash_everywhere(*state, what, layers); \
 	}
 CRASH_TEST(test_freeze_of_raw, do_freeze, 0)
@@ -245,11 +246,16 @@ CRASH_TEST(test_delete, do_delete, 1)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		fixture_test(test_freeze_of_raw),     fixture_test(test_freeze_of_overlay),
-		fixture_test(test_freeze_taken_back), fixture_test(test_flatten),
-		fixture_test(test_merge),	      fixture_test(test_clone_of_raw),
-		fixture_test(test_clone_of_overlay),  fixture_test(test_raw_clone),
-		fixture_test(test_resize_of_overlay), fixture_test(test_delete),
+		fixture_test(test_freeze_of_raw),
+		fixture_test(test_freeze_of_overlay),
+		fixture_test(test_freeze_taken_back),
+		fixture_test(test_flatten),
+		fixture_test(test_merge),
+		fixture_test(test_clone_of_raw),
+		fixture_test(test_clone_of_overlay),
+		fixture_test(test_raw_clone),
+		fixture_test(test_resize_of_overlay),
+		fixture_test(test_delete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
