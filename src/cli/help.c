@@ -55,24 +55,31 @@ static void add_usage_options(struct str *out, const struct command *command)
 	}
 }
 
-static void add_usage_line(struct str *out, const char *program, const struct command *command)
+static void add_usage_arguments(struct str *out, const struct command *command)
 {
-	auto_str options = STR_INIT;
-
-	str_addf(out, "Usage: %s ", program);
-	if (!command) {
-		str_adds(out, "<subcommand>\n");
-		return;
-	}
-	str_adds(out, command->name);
-	add_usage_options(&options, command);
-	str_adds(out, options.len > USAGE_MAX ? " [<options>]" : options.ptr);
 	for (const struct argument *a = command->arguments; a && a->name; a++) {
 		str_adds(out, a->kind == ARGUMENT_OPTIONAL ? " [" : " ");
 		argument_add_term(a, out);
 		str_adds(out, a->kind == ARGUMENT_OPTIONAL ? "]" : "");
 	}
-	str_addc(out, '\n');
+}
+
+static void add_usage_line(struct str *out, const char *program, const struct command *command)
+{
+	auto_str start = STR_INIT;
+	auto_str options = STR_INIT;
+	auto_str arguments = STR_INIT;
+
+	if (!command) {
+		str_addf(out, "Usage: %s <subcommand>\n", program);
+		return;
+	}
+	str_addf(&start, "Usage: %s %s", program, command->name);
+	add_usage_options(&options, command);
+	add_usage_arguments(&arguments, command);
+	str_addf(out, "%s%s%s\n", start.ptr,
+		 start.len + options.len + arguments.len > USAGE_MAX ? " [<options>]" : options.ptr,
+		 arguments.ptr);
 }
 
 void help_add_usage(struct str *out, const char *program, const struct command *command)
