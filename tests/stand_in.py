@@ -35,7 +35,7 @@ def main():
 
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    runtime = {"pid": os.getpid(), "qemu_pid": os.getpid(), "started": 1700000000,
+    runtime = {"pid": os.getpid(), "qemuPid": os.getpid(), "started": 1700000000,
                "mac": config["macAddress"], "accel": "tcg", "interface": "lo"}
     if "address" in how:
         runtime.update(address=how["address"], leased=True)
