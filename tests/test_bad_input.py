@@ -5,10 +5,8 @@ import json
 import os
 import pathlib
 import shutil
-import signal
-import stat
 import subprocess
-import textwrap
+import tempfile
 import time
 
 import pytest
@@ -118,31 +116,42 @@ class TestRunOfBrokenVms:
 
     def test_empty_disk_file(self, linzer, empty):
         os.truncate(linzer.vm(empty) / "disk.img", 0)
-        one_line(linzer("run", empty), 1, "disk")
+        one_line(linzer("run", empty), 1, "is empty")
+
+    def test_disk_shorter_than_its_partition_table(self, linzer, empty):
+        disk = linzer.vm(empty) / "disk.img"
+        subprocess.run(["sfdisk", "-q", disk], input=b"label: gpt\nsize=500M\n", check=True)
+        linzer("run", "--detach", empty, check=True)
+        linzer("stop", empty, "--timeout", 1, check=True)
+        os.truncate(disk, 10 ** 8)
+        one_line(linzer("run", empty), 1, "shorter than its partition table")
 
 
 class TestEngine:
-    def fake(self, tmp_path, body):
-        """A directory whose qemu-system-x86_64 is the given script."""
-        directory = tmp_path / "bin"
-        directory.mkdir(exist_ok=True)
-        path = directory / "qemu-system-x86_64"
-        path.write_text("#!/bin/sh\n" + textwrap.dedent(body))
-        path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        for parent in (directory, tmp_path):
-            parent.chmod(0o755)
-        return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    @pytest.fixture
+    def fake(self):
+        """Makes a PATH whose qemu-system-x86_64 is the given script, for any user to run."""
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir="/var/tmp"))
+
+        def make(body):
+            path = directory / "qemu-system-x86_64"
+            path.write_text(f"#!/bin/sh\n{body}\n")
+            path.chmod(0o755)
+            directory.chmod(0o755)
+            return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        yield make
+        shutil.rmtree(directory)
 
     def test_engine_missing(self, linzer, empty):
         one_line(linzer("run", empty, env={"PATH": "/nonexistent"}), 1, "qemu-system-x86")
 
-    def test_engine_that_fails_says_why(self, linzer, empty, tmp_path):
-        env = self.fake(tmp_path, "echo first; echo 'qemu: no such thing' >&2; exit 1")
+    def test_engine_that_fails_says_why(self, linzer, empty, fake):
+        env = fake("echo first; echo 'qemu: no such thing' >&2; exit 1")
         one_line(linzer("run", empty, env=env), 1, "qemu: no such thing")
         assert json.loads(linzer("get", "--format", "json", empty).stdout)["State"] == "stopped"
 
-    def test_engine_killed_at_start(self, linzer, empty, tmp_path):
-        env = self.fake(tmp_path, "kill -9 $$")
+    def test_engine_killed_at_start(self, linzer, empty, fake):
+        env = fake("kill -9 $$")
         one_line(linzer("run", empty, env=env), 1, "failed to start the VM")
 
     def test_guest_that_never_answers(self, linzer, empty):

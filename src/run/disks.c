@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "run/disk_option.h"
+#include "run/partition.h"
 #include "run/run.h"
 #include "store/home.h"
 
@@ -66,6 +67,23 @@ static int add_extra(struct session *session, const char *text, struct error *er
 	return 0;
 }
 
+/* What is wrong with a raw disk is said before the guest finds out; a chain was checked as raw. */
+static int check_root(const struct session *session, struct error *err)
+{
+	uint8_t head[1024];
+	ssize_t n;
+
+	if (session->chain.size == 0)
+		return error_set(err, E_INVALID, "the disk of VM \"%s\" is empty",
+				 session->vm.name);
+	if (session->chain.count > 1)
+		return 0;
+	n = pread(session->root_fds[0], head, sizeof(head), 0);
+	if (n < 0)
+		return error_errno(err, "cannot read the disk of VM \"%s\"", session->vm.name);
+	return partition_check(head, (size_t)n, session->chain.size, err);
+}
+
 static int add_root(struct session *session, struct error *err)
 {
 	auto_disk_option option = DISK_OPTION_INIT;
@@ -79,6 +97,8 @@ static int add_root(struct session *session, struct error *err)
 	if (r == 0)
 		r = disk_open_layers(&session->vm, &session->chain, option.read_only,
 				     session->root_fds, err);
+	if (r == 0)
+		r = check_root(session, err);
 	if (r < 0)
 		return r;
 	*disk = (struct plan_disk){ .layer_count = session->chain.count,
