@@ -17,6 +17,7 @@
 
 #include "machine/convert.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -29,220 +30,17 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "machine/image_format.h"
 #include "machine/plan.h"
 #include "machine/sandbox.h"
 
 enum {
-	SECTOR = 512,
-	HEADER_SIZE = SECTOR,
 	MEMORY_LIMIT = 2047 * 1024 * 1024, /* bytes; a qcow2's tables are cached, never whole */
 	INFO_LIMIT = 1024 * 1024, /* bytes of `qemu-img info` */
 	CPU_SECONDS = 60, /* and one for each ... */
 	BYTES_PER_CPU_SECOND = 16 * 1024 * 1024, /* ... of the image */
 	WAIT_FACTOR = 4, /* wall time to processor time */
 };
-
-/* ---- the format by its magic ---- */
-
-static uint32_t be32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint64_t be64(const uint8_t *p)
-{
-	return (uint64_t)be32(p) << 32 | be32(p + 4);
-}
-
-static uint32_t le32(const uint8_t *p)
-{
-	return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
-}
-
-static uint64_t le64(const uint8_t *p)
-{
-	return (uint64_t)le32(p + 4) << 32 | le32(p);
-}
-
-static int refers(const char *what, struct error *err)
-{
-	return error_set(err, E_INVALID,
-			 "the disk image refers to another file (%s); convert it to one file first",
-			 what);
-}
-
-static int cut_off(struct error *err)
-{
-	return error_set(err, E_INVALID, "the disk image is cut off");
-}
-
-/* QEMU docs/interop/qcow2.txt: backing file offset at 8, incompatible features at 72 (version 3).
- */
-static int check_qcow2(const uint8_t *h, unused_ uint64_t size, struct error *err)
-{
-	enum { EXTERNAL_DATA_FILE = 1 << 2 };
-
-	if (be64(h + 8) != 0)
-		return refers("a backing file", err);
-	if (be32(h + 4) >= 3 && (be64(h + 72) & EXTERNAL_DATA_FILE))
-		return refers("a data file", err);
-	return 0;
-}
-
-/* QEMU block/qcow.c: struct QCowHeader, backing file offset at 8. */
-static int check_qcow(const uint8_t *h, unused_ uint64_t size, struct error *err)
-{
-	return be64(h + 8) != 0 ? refers("a backing file", err) : 0;
-}
-
-/* QEMU docs/interop/qed_spec.txt: features at 16, bit 0 is a backing file. */
-static int check_qed(const uint8_t *h, unused_ uint64_t size, struct error *err)
-{
-	return le64(h + 16) & 1 ? refers("a backing file", err) : 0;
-}
-
-/* VMware Virtual Disk Format 1.1, "Hosted Sparse Extent Header": capacity at 12, 0 where the
- * file is only the embedded descriptor of other files; sectors of the tables in front at 64. */
-static int check_vmdk(const uint8_t *h, uint64_t size, struct error *err)
-{
-	if (le64(h + 12) == 0)
-		return refers("VMDK extents", err);
-	return le64(h + 64) > size / SECTOR ? cut_off(err) : 0;
-}
-
-static int refuse_descriptor(unused_ const uint8_t *h, unused_ uint64_t size, struct error *err)
-{
-	return refers("a VMDK descriptor", err);
-}
-
-/* VHD specification 1.0, "Hard Disk Footer Format": disk type at 60. */
-static int check_vpc(const uint8_t *h, unused_ uint64_t size, struct error *err)
-{
-	enum { FIXED = 2, DYNAMIC = 3 };
-	uint32_t type = be32(h + 60);
-
-	return type == FIXED || type == DYNAMIC ? 0 : refers("a VHD parent", err);
-}
-
-/* QEMU block/vdi.c, struct VdiHeader: data at 344, block size at 376, allocated blocks at 388. */
-static int check_vdi(const uint8_t *h, uint64_t size, struct error *err)
-{
-	uint64_t data = (uint64_t)le32(h + 388) * le32(h + 376);
-
-	if (size >= HEADER_SIZE && data <= size && le32(h + 344) <= size - data)
-		return 0;
-	return cut_off(err);
-}
-
-#define MAGIC(offset, text) offset, sizeof(text) - 1, text
-
-/* Where several formats could match, the first is it. */
-static const struct format {
-	const char *name; /* as QEMU's driver is called */
-	size_t offset, len;
-	const char *magic;
-	int (*check)(const uint8_t *header, uint64_t size,
-		     struct error *err); /* size of the file */
-	bool backing; /* the driver has a "backing" option */
-	bool checks; /* ... and `qemu-img check` */
-} formats[] = {
-	/* QEMU docs/interop/qcow2.txt; the version follows the magic */
-	{ "qcow2", MAGIC(0, "QFI\xfb\0\0\0\2"), check_qcow2, true, true },
-	{ "qcow2", MAGIC(0, "QFI\xfb\0\0\0\3"), check_qcow2, true, true },
-	{ "qcow", MAGIC(0, "QFI\xfb\0\0\0\1"), check_qcow, true, false },
-	/* QEMU docs/interop/qed_spec.txt */
-	{ "qed", MAGIC(0, "QED\0"), check_qed, true, true },
-	/* VMware Virtual Disk Format 1.1; COWD is that of ESX */
-	{ "vmdk", MAGIC(0, "KDMV"), check_vmdk, true, true },
-	{ "vmdk", MAGIC(0, "COWD"), NULL, true, true },
-	{ "vmdk", MAGIC(0, "# Disk DescriptorFile"), refuse_descriptor, true, true },
-	/* [MS-VHDX] 2.2.1 */
-	{ "vhdx", MAGIC(0, "vhdxfile"), NULL, false, true },
-	/* VHD specification 1.0: the footer, of which a dynamic disk has a copy in front */
-	{ "vpc", MAGIC(0, "conectix"), check_vpc, false, false },
-	/* VirtualBox include/VBox/vd-ifs-internal.h, VDI_IMAGE_SIGNATURE, little endian */
-	{ "vdi", MAGIC(64, "\x7f\x10\xda\xbe"), check_vdi, false, true },
-	/* QEMU docs/interop/parallels.txt */
-	{ "parallels", MAGIC(0, "WithoutFreeSpace"), NULL, false, true },
-	{ "parallels", MAGIC(0, "WithouFreSpacExt"), NULL, false, true },
-	/* Bochs bximage, "redolog" */
-	{ "bochs", MAGIC(0, "Bochs Virtual HD Image"), NULL, false, false },
-};
-static const struct format raw_format = { .name = "raw" };
-static const struct format vhd = { .name = "vpc" };
-
-/* The VHD footer's checksum at 64: the complement of the sum of all its other bytes. */
-static bool is_vhd_footer(const uint8_t *footer)
-{
-	uint32_t sum = 0;
-
-	if (memcmp(footer, "conectix", 8) != 0)
-		return false;
-	for (size_t i = 0; i < SECTOR; i++)
-		if (i < 64 || i >= 68)
-			sum += footer[i];
-	return be32(footer + 64) == ~sum;
-}
-
-static int match_footer(const uint8_t *footer, const struct format **format, struct error *err)
-{
-	if (memcmp(footer, "koly", 4) == 0) /* Apple's UDIF */
-		return error_set(err, E_INVALID, "Apple disk images (.dmg) are not supported");
-	if (!is_vhd_footer(footer))
-		return *format == &raw_format ? 0 : cut_off(err);
-	*format = &vhd;
-	return check_vpc(footer, 0, err);
-}
-
-static int match_header(const uint8_t *header, uint64_t size, const struct format **format,
-			struct error *err)
-{
-	for (size_t i = 0; i < array_size(formats); i++) {
-		const struct format *f = &formats[i];
-
-		if (memcmp(header + f->offset, f->magic, f->len) == 0) {
-			*format = f;
-			return f->check ? f->check(header, size, err) : 0;
-		}
-	}
-	if (memcmp(header, "QFI\xfb", 4) == 0)
-		return error_set(err, E_INVALID, "unknown version of qcow2");
-	return 0;
-}
-
-/* @format and the file's size. */
-static int detect(int fd, const struct format **format, uint64_t *size, struct error *err)
-{
-	uint8_t header[HEADER_SIZE] = { 0 }, footer[SECTOR];
-	struct stat st;
-	int r;
-
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, "cannot read the disk image");
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, E_INVALID, "the disk image is not a regular file");
-	*size = (uint64_t)st.st_size;
-	*format = &raw_format;
-	r = fs_pread_all(fd, header, *size < HEADER_SIZE ? (size_t)*size : HEADER_SIZE, 0, err);
-	if (r == 0)
-		r = match_header(header, *size, format, err);
-	if (r < 0 || *size < SECTOR ||
-	    (*format != &raw_format && strcmp((*format)->name, "vpc") != 0))
-		return r;
-	r = fs_pread_all(fd, footer, SECTOR, st.st_size - SECTOR, err);
-	return r < 0 ? r : match_footer(footer, format, err);
-}
-
-int convert_detect(int fd, const char **format, struct error *err)
-{
-	const struct format *f = NULL;
-	uint64_t size;
-	int r = detect(fd, &f, &size, err);
-
-	if (r == 0)
-		*format = f->name;
-	return r;
-}
 
 /* ---- qemu-img in its sandbox ---- */
 
@@ -357,11 +155,22 @@ static int run(struct call *call, uint64_t bytes, struct str *out, struct error 
 
 /* ---- a foreign image ---- */
 
-static json_t *foreign_node(const struct format *format, int fd)
+int convert_detect(int fd, const char **format, struct error *err)
+{
+	const struct image_format *found = NULL;
+	uint64_t file_size;
+	int r = image_format_detect(fd, &found, &file_size, err);
+
+	if (r == 0)
+		*format = found->name;
+	return r;
+}
+
+static json_t *foreign_node(const struct image_format *format, int fd)
 {
 	json_t *n = node(format->name, fd);
 
-	if (format->backing)
+	if (format->has_backing)
 		(void)json_object_set_new(n, "backing", json_null());
 	return n;
 }
@@ -378,7 +187,7 @@ static int check_info(const struct str *text, uint64_t limit, uint64_t *size, st
 	if (r < 0)
 		return error_wrap(err, "qemu-img info");
 	if (json_object_get(info, "backing-filename"))
-		return refers("a backing file", err);
+		return error_set(err, E_INVALID, "the disk image refers to a backing file");
 	if (virtual_size < 0)
 		return error_set(err, E_INVALID, "qemu-img info gives no size");
 	if ((uint64_t)virtual_size > limit)
@@ -389,7 +198,7 @@ static int check_info(const struct str *text, uint64_t limit, uint64_t *size, st
 	return 0;
 }
 
-static int foreign_size(const struct format *format, int from, uint64_t limit, uint64_t *size,
+static int foreign_size(const struct image_format *format, int from, uint64_t limit, uint64_t *size,
 			struct error *err)
 {
 	auto_call call = { .argv = VEC_INIT };
@@ -405,7 +214,8 @@ static int foreign_size(const struct format *format, int from, uint64_t limit, u
 }
 
 /* Its exit status is 2 for what is damaged and 3 for lost space, which harms nobody. */
-static int check_foreign(const struct format *format, int from, uint64_t size, struct error *err)
+static int check_foreign(const struct image_format *format, int from, uint64_t size,
+			 struct error *err)
 {
 	enum { DAMAGED = 2, LEAKS = 3 };
 	auto_call call = { .argv = VEC_INIT };
@@ -466,24 +276,24 @@ static int copy_raw(int from, int to, uint64_t size, uint64_t limit, struct erro
 
 int convert_to_raw(int from, int to, uint64_t limit, uint64_t *size, struct error *err)
 {
-	const struct format *format = NULL;
+	const struct image_format *format = NULL;
 	auto_call call = { .argv = VEC_INIT };
 	auto_json *source = NULL;
 	uint64_t file_size, virtual_size = 0;
-	int r = detect(from, &format, &file_size, err);
+	int r = image_format_detect(from, &format, &file_size, err);
 
 	if (r == 0 && file_size == 0)
 		return error_set(err, E_INVALID, "the disk image is empty");
 	if (r < 0)
 		return r;
-	if (format == &raw_format) {
+	if (format == &image_format_raw) {
 		r = copy_raw(from, to, file_size, limit, err);
 		if (r == 0)
 			*size = file_size;
 		return r;
 	}
 	r = foreign_size(format, from, limit, &virtual_size, err);
-	if (r == 0 && format->checks)
+	if (r == 0 && format->has_check)
 		r = check_foreign(format, from, virtual_size, err);
 	if (r < 0)
 		return r;
@@ -526,7 +336,7 @@ static int check_layers(const struct plan_layer *layers, size_t count, struct er
 static int layer_size(const struct plan_layer *layer, uint64_t *size, struct error *err)
 {
 	enum { QCOW2_SIZE_AT = 24 }; /* docs/interop/qcow2.txt */
-	uint8_t bytes[8];
+	uint64_t field = 0;
 	struct stat st;
 	int r;
 
@@ -536,10 +346,10 @@ static int layer_size(const struct plan_layer *layer, uint64_t *size, struct err
 		*size = (uint64_t)st.st_size;
 		return 0;
 	}
-	r = fs_pread_all(layer->fd, bytes, sizeof(bytes), QCOW2_SIZE_AT, err);
-	if (r == 0 && be64(bytes) > INT64_MAX)
+	r = fs_pread_all(layer->fd, &field, sizeof(field), QCOW2_SIZE_AT, err);
+	*size = be64toh(field);
+	if (r == 0 && *size > INT64_MAX)
 		return error_set(err, E_INVALID, "a layer is too large");
-	*size = be64(bytes);
 	return r;
 }
 
