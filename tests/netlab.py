@@ -175,7 +175,7 @@ class Keeper:
 
     def __init__(self, lab, mac=None, wanted="0.0.0.0", program=NET, before=()):
         self.lab, self.mac, self.wanted = lab, mac or random_mac(), wanted
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock, theirs = self.make_pair()
         self.tap = self.guest = None
         # /etc (resolv.conf, linzer/net.conf) is the laboratory's, for this keeper alone
         words = ["unshare", "-m", "--propagation", "private", "sh", "-c",
@@ -187,6 +187,9 @@ class Keeper:
                 text=True, close_fds=False, preexec_fn=lambda: place(theirs.fileno()))
         theirs.close()
         self.sock.settimeout(20)
+
+    def make_pair(self):
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def request(self, **fields):
         f = dict(magic=MAGIC, kind=START, mac=self.mac, reserved=b"\0\0",
@@ -404,6 +407,96 @@ class Pump(threading.Thread):
                     self.packets.send(os.read(self.tap, 70000))
                 if self.packets in ready:
                     os.write(self.tap, self.packets.recv(70000))
+
+    def end(self):
+        os.write(self.wake, b"x")
+        self.join()
+        os.close(self.stop)
+        os.close(self.wake)
+
+
+DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
+
+
+class Dhcp:
+    """A DHCP client on a guest's tap."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.xid = random.randrange(1 << 32)
+
+    def message(self, kind, options=(), ciaddr="0.0.0.0", chaddr=None, broadcast=False, giaddr="0.0.0.0"):
+        head = struct.pack("!BBBBIHH4s4s4s4s16s192s4s", 1, 1, 6, 0, self.xid, 0, broadcast << 15,
+                           socket.inet_aton(ciaddr), b"", b"", socket.inet_aton(giaddr),
+                           chaddr or self.guest.mac, b"", b"\x63\x82\x53\x63")
+        options = [(53, bytes([kind])), *options]
+        return head + b"".join(bytes([c, len(v)]) + v for c, v in options) + b"\xff"
+
+    def send(self, kind, options=(), source="0.0.0.0", target="255.255.255.255", frame_mac=None, **fields):
+        packet = udp(source, 68, target, 67, self.message(kind, options, **fields))
+        to = BROADCAST if target == "255.255.255.255" else None
+        self.guest.send(packet, mac=frame_mac, to=to)
+
+    def answer(self, timeout=2.0):
+        """-> (type, yiaddr, options, packet) or None."""
+        p = self.guest.wait(lambda p: p.proto == 17 and p.dport == 68 and p.sport == 67, timeout)
+        if not p:
+            return None
+        m = p.payload[8:]
+        assert m[4:8] == struct.pack("!I", self.xid)
+        options, at = {}, 240
+        while m[at] != 255:
+            options[m[at]] = m[at + 2:at + 2 + m[at + 1]]
+            at += 2 + m[at + 1]
+        return options[53][0], socket.inet_ntoa(m[16:20]), options, p
+
+    def ask(self, *args, timeout=2.0, **kwargs):
+        self.send(*args, **kwargs)
+        return self.answer(timeout)
+
+
+def dns_query(name, ident=0x1234, kind=1):
+    labels = b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
+    return struct.pack("!HHHHHH", ident, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1)
+
+
+class Resolver(threading.Thread):
+    """A DNS server in the host namespace, over UDP and TCP; answers each A query with 192.0.2.7."""
+
+    def __init__(self, lab, address="127.0.0.53", extra=0):
+        super().__init__(daemon=True)
+        self.udp = lab.socket("host", socket.AF_INET, socket.SOCK_DGRAM, bind=(address, 53), timeout=None)
+        self.tcp = lab.socket("host", socket.AF_INET, socket.SOCK_STREAM, bind=(address, 53), listen=True,
+                              timeout=None)
+        self.extra, self.seen = extra, []
+        self.stop, self.wake = os.pipe()
+        lab.cleanups.insert(0, self.end)
+        self.start()
+
+    def answer(self, query):
+        record = b"\xc0\x0c" + struct.pack("!HHIH4s", 1, 1, 60, 4, socket.inet_aton("192.0.2.7"))
+        count = 1 + self.extra
+        return query[:2] + b"\x81\x80" + query[4:6] + struct.pack("!HHH", count, 0, 0) + query[12:] + \
+            record * count
+
+    def run(self):
+        while True:
+            ready = select.select([self.udp, self.tcp, self.stop], [], [])[0]
+            if self.stop in ready:
+                return
+            if self.udp in ready:
+                query, client = self.udp.recvfrom(65535)
+                self.seen.append((query, client))
+                self.udp.sendto(self.answer(query), client)
+            if self.tcp in ready:
+                connection, client = self.tcp.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(3)
+                    while head := connection.recv(2, socket.MSG_WAITALL):
+                        query = connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+                        self.seen.append((query, client))
+                        answer = self.answer(query)
+                        connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def end(self):
         os.write(self.wake, b"x")

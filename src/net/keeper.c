@@ -4,12 +4,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "base/error.h"
 #include "net/message.h"
@@ -22,7 +19,6 @@ struct keeper {
 	int run;
 	int signals;
 	int talker; /* socket to it */
-	pid_t talker_pid;
 	struct network net;
 	struct resolvers resolvers;
 };
@@ -102,10 +98,10 @@ static void send_failure(int run, const struct error *why)
 	(void)net_message_send(run, &m, -1, &ignored);
 }
 
-/* In the child: all that the talker shall not have goes. */
-static noreturn_ void become_talker(struct keeper *k, int sock)
+static noreturn_ void become_talker(struct keeper *k, int sock, pid_t keeper)
 {
 	struct talker_setup setup = {
+		.keeper_pid = keeper,
 		.keeper = sock,
 		.dhcp = k->net.dhcp,
 		.dns_udp = k->net.dns_udp,
@@ -117,25 +113,23 @@ static noreturn_ void become_talker(struct keeper *k, int sock)
 	};
 
 	memcpy(setup.mac, k->net.guest.mac, sizeof(setup.mac));
+	memcpy(setup.host_mac, k->net.host_mac, sizeof(setup.host_mac));
 	_exit(talker_main(&setup));
 }
 
 static int start_talker(struct keeper *k, struct error *err)
 {
 	int pair[2];
-	pid_t parent = getpid();
+	pid_t keeper = getpid(), talker;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(err, "cannot make a socket pair");
 	k->talker = pair[0];
-	k->talker_pid = fork();
-	if (k->talker_pid == 0) {
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-			_exit(1);
-		become_talker(k, pair[1]);
-	}
+	talker = fork();
+	if (talker == 0)
+		become_talker(k, pair[1], keeper);
 	(void)close(pair[1]);
-	return k->talker_pid < 0 ? error_errno(err, "cannot fork") : 0;
+	return talker < 0 ? error_errno(err, "cannot fork") : 0;
 }
 
 static int start(struct keeper *k, struct error *err)
@@ -214,16 +208,6 @@ static int serve(struct keeper *k, struct error *err)
 	return r;
 }
 
-static void end_talker(struct keeper *k)
-{
-	if (k->talker_pid > 0) {
-		(void)kill(k->talker_pid, SIGKILL);
-		while (waitpid(k->talker_pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
-	cleanup_close_(&k->talker);
-}
-
 static int live(struct keeper *k, struct error *err)
 {
 	struct error on_end = ERROR_INIT;
@@ -233,7 +217,8 @@ static int live(struct keeper *k, struct error *err)
 		send_failure(k->run, err);
 	else
 		r = serve(k, err);
-	end_talker(k);
+	/* the talker leaves with its socket; one that will not is killed by our own end */
+	cleanup_close_(&k->talker);
 	if (network_down(&k->net, &on_end) < 0 && r == 0) {
 		*err = on_end;
 		r = -err->code;

@@ -199,16 +199,17 @@ static int make_tap(struct network *net, struct error *err)
 {
 	const uint8_t *a = (const uint8_t *)&net->guest.address.s_addr;
 	/* the same for the same address, so that a resumed guest's table is right */
-	const uint8_t mac[6] = { 0x02, 'L', a[0], a[1], a[2], a[3] };
+	const uint8_t mac[sizeof(net->host_mac)] = { 0x02, 'L', a[0], a[1], a[2], a[3] };
 	int r;
 
+	memcpy(net->host_mac, mac, sizeof(mac));
 	net->tap = tap_open(net->guest.name, err);
 	if (net->tap < 0)
 		return net->tap;
 	net->index = if_nametoindex(net->guest.name);
 	if (net->index == 0)
 		return error_errno(err, "the tap '%s' vanished", net->guest.name);
-	r = rtnl_set_link(&net->nl, net->index, RULES_GROUP, mac, net->mtu, err);
+	r = rtnl_set_link(&net->nl, net->index, RULES_GROUP, net->host_mac, net->mtu, err);
 	if (r == 0)
 		r = tap_configure(net->guest.name, err);
 	if (r < 0)

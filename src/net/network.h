@@ -17,6 +17,7 @@ struct network {
 	struct rtnl nl;
 	unsigned index; /* 0 before the tap is there */
 	uint32_t mtu;
+	uint8_t host_mac[6]; /* the tap's own */
 	bool filtered; /* its elements may be in the filter */
 	int tap;
 	int dhcp; /* packet socket */

@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/attr.h"
 
@@ -27,6 +28,7 @@ struct talker_request {
 };
 
 struct talker_setup {
+	pid_t keeper_pid;
 	int keeper; /* seqpacket socket to the keeper */
 	int dhcp; /* packet socket on the tap */
 	int dns_udp, dns_tcp; /* bound to the tap */
@@ -34,7 +36,8 @@ struct talker_setup {
 	struct in_addr gateway;
 	unsigned prefix;
 	uint32_t mtu;
-	uint8_t mac[6];
+	uint8_t mac[6]; /* the guest's */
+	uint8_t host_mac[6]; /* the tap's */
 };
 
 /* All its life. Closes every other descriptor first. Return: the exit status. */
