@@ -130,11 +130,12 @@ static const char *machine_options(const struct launch_plan *plan)
 }
 
 /*
- * KVM: the host's processor. TCG: all that QEMU can emulate, except
- * what breaks or slows guests: on arm64 pointer authentication by the
- * architected function (slow) and 52-bit addresses; on x86 five-level paging. QEMU
- * 7.2 leaves out the CPUID leaf of the address sizes (0x80000008) when svm is off:
- * a guest with five-level paging then fails to start its services.
+ * KVM: the host's processor. TCG: all that QEMU can emulate, except what breaks or
+ * slows guests (docs/decisions/engine.md). arm64: pointer authentication by the architected
+ * function is slow, 52-bit addresses break older firmware and kernels. x86:
+ * "rep movsb" is emulated byte by byte, so its fast forms are not announced; QEMU 7.2
+ * leaves out the CPUID leaf of the address sizes (0x80000008) when svm is off, and then a guest
+ * with five-level paging cannot start its services.
  */
 static const char *cpu_options(const struct launch_plan *plan)
 {
@@ -143,8 +144,9 @@ static const char *cpu_options(const struct launch_plan *plan)
 	if (plan->arch == PLAN_ARM64)
 		return kvm ? "host" : "max,pauth-impdef=on,lpa2=off";
 	if (plan->nested)
-		return kvm ? "host" : "max,la57=off";
-	return kvm ? "host,vmx=off,svm=off" : "max,la57=off,svm=off,min-xlevel=0x80000008";
+		return kvm ? "host" : "max,la57=off,erms=off,fsrm=off";
+	return kvm ? "host,vmx=off,svm=off"
+		   : "max,la57=off,erms=off,fsrm=off,svm=off,min-xlevel=0x80000008";
 }
 
 static void add_machine(struct builder *b)
