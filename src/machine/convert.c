@@ -357,7 +357,7 @@ int convert_chain_to_raw(const struct plan_layer *layers, size_t count, int to, 
 {
 	auto_call call = { .argv = VEC_INIT };
 	auto_json *source = NULL;
-	uint64_t size;
+	uint64_t size = 0;
 	int r = check_layers(layers, count, err);
 
 	if (r == 0)
@@ -416,7 +416,7 @@ static int merge_one(const struct plan_layer *layers, size_t count, int to, uint
 
 int convert_merge(const struct plan_layer *layers, size_t count, int to, struct error *err)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int r = check_layers(layers, count, err);
 
 	if (r == 0 && count < 2)
