@@ -116,15 +116,14 @@ static int left(uint64_t start, unsigned ms)
  */
 static int step(struct call *call, int fd, struct exec *exec, int timeout, struct error *err)
 {
+	int n, r = send_some(call, fd); /* first: it makes room for input */
 	bool input = exec && exec->input_open && call_wants_input(call);
 	struct pollfd fds[3] = {
 		{ .fd = fd, .events = POLLIN },
 		{ .fd = input ? 0 : -1, .events = POLLIN },
 		{ .fd = exec ? exec->size_fd : -1, .events = POLLIN },
 	};
-	int n, r;
 
-	r = send_some(call, fd);
 	if (r == 0 && call_output(call).len)
 		fds[0].events |= POLLOUT;
 	n = poll(fds, 3, timeout);

@@ -13,7 +13,8 @@
  * bounded by RELAY_CLIENTS_MAX and the frames' window.
  *
  * A client that connects before the agent is ready is held, its bytes
- * unread, and closed if the agent does not come within RELAY_HOLD_MS.
+ * unread, and closed if the agent does not come within RELAY_HOLD_MS. One that
+ * has sent its end is given as long for the rest of the answer.
  */
 
 #include <stdbool.h>

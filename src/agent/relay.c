@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ * One poll handle for the port, one for the listener, one per client. A
+ * client is held (its bytes unread) until the session is up, then it gets a
+ * frame stream. It is read only while frame_room() says that its bytes can
+ * go, and what the guest sends it waits in `out`, which the stream's window bounds, until its
+ * socket takes it: so the bounds of agent/frame.h are the relay's.
+ *
+ * While output to the guest piles up nobody new is accepted: a guest that
+ * does not read must not make OPEN and RESET frames pile up for ever.
+ *
+ * Frees are deferred to libuv's close callbacks; the relay itself goes when the
+ * last of its handles has.
+ */
+
+#include "agent/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "agent/frame.h"
+#include "base/error.h"
+#include "base/mem.h"
+
+enum {
+	REGREET_MS = 1000, /* after the guest broke the protocol */
+	READ_SIZE = 65536,
+};
+
+struct client {
+	struct relay *relay;
+	struct client *next, **link;
+	int fd;
+	uv_poll_t poll;
+	uv_timer_t hold;
+	unsigned handles; /* that are not closed yet */
+	bool closing;
+	struct frame_stream *stream; /* NULL: held, or gone */
+	struct str out; /* for the client */
+	bool read_all; /* it sends no more */
+	bool peer_ended; /* the guest sends no more */
+};
+
+struct relay {
+	uv_loop_t *loop;
+	void (*on_event)(void *arg, enum relay_event event);
+	void *arg;
+	int port_fd, listen_fd;
+	uv_poll_t port, listener;
+	uv_timer_t regreet;
+	unsigned own_handles; /* of port, regreet, listener, in this order */
+	unsigned handles; /* own and clients' */
+	bool closing, hung_up;
+	struct frame_link *link;
+	struct client *clients;
+	size_t client_count;
+	uint8_t buffer[READ_SIZE];
+};
+
+static void update_port(struct relay *relay);
+static void update_client(struct client *client);
+
+static void handle_closed(struct relay *relay)
+{
+	if (--relay->handles || !relay->closing)
+		return;
+	frame_link_free(relay->link);
+	free(relay);
+}
+
+static void own_closed(uv_handle_t *handle)
+{
+	handle_closed(handle->data);
+}
+
+/* ---- clients ---- */
+
+static void client_handle_closed(uv_handle_t *handle)
+{
+	struct client *client = handle->data;
+	struct relay *relay = client->relay;
+
+	if (--client->handles == 0) {
+		(void)close(client->fd);
+		str_release(&client->out);
+		free(client);
+	}
+	handle_closed(relay);
+}
+
+static void client_close(struct client *client)
+{
+	if (client->closing)
+		return;
+	client->closing = true;
+	if (client->stream)
+		frame_reset(take(client->stream));
+	*client->link = client->next;
+	if (client->next)
+		client->next->link = client->link;
+	client->relay->client_count--;
+	uv_close((uv_handle_t *)&client->poll, client_handle_closed);
+	uv_close((uv_handle_t *)&client->hold, client_handle_closed);
+}
+
+static void hold_over(uv_timer_t *timer)
+{
+	struct client *client = timer->data;
+	struct relay *relay = client->relay;
+
+	client_close(client);
+	update_port(relay);
+}
+
+/* Write what waits. Return: is the client still there? */
+static bool client_write(struct client *client)
+{
+	ssize_t n = 0;
+
+	if (client->out.len)
+		n = send(client->fd, client->out.ptr, client->out.len, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return false;
+	if (n <= 0)
+		return true;
+	str_consume(&client->out, (size_t)n);
+	if (client->stream)
+		frame_consumed(client->stream, (size_t)n);
+	return true;
+}
+
+/* Read as much as can go. Return: is the client still there? */
+static bool client_read(struct client *client)
+{
+	struct relay *relay = client->relay;
+	size_t room = frame_room(client->stream);
+	ssize_t n;
+
+	if (!room)
+		return true;
+	n = read(client->fd, relay->buffer, room < READ_SIZE ? room : READ_SIZE);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (n > 0) {
+		frame_send(client->stream, relay->buffer, (size_t)n);
+		return true;
+	}
+	client->read_all = true;
+	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+	frame_end(client->stream);
+	return true;
+}
+
+static void client_ready(uv_poll_t *poll, int status, int events)
+{
+	struct client *client = poll->data;
+	struct relay *relay = client->relay;
+	bool alive = status == 0;
+
+	if (alive && (events & UV_WRITABLE))
+		alive = client_write(client);
+	if (alive && (events & UV_READABLE) && client->stream)
+		alive = client_read(client);
+	/* a held client that hangs up: nothing of it has been read */
+	if (alive && (events & UV_DISCONNECT))
+		alive = false;
+	if (alive)
+		update_client(client);
+	else
+		client_close(client);
+	update_port(relay);
+}
+
+static void update_client(struct client *client)
+{
+	int events = client->stream ? 0 : UV_DISCONNECT; /* else reading tells */
+
+	if (client->closing)
+		return;
+	if (client->peer_ended && !client->out.len) {
+		client_close(client);
+		return;
+	}
+	if (client->out.len)
+		events |= UV_WRITABLE;
+	if (client->stream && !client->read_all && frame_room(client->stream))
+		events |= UV_READABLE;
+	if (events)
+		(void)uv_poll_start(&client->poll, events, client_ready);
+	else
+		(void)uv_poll_stop(&client->poll);
+}
+
+static void client_join(struct client *client)
+{
+	client->stream = frame_open(client->relay->link, client);
+	if (!client->stream) {
+		client_close(client);
+		return;
+	}
+	(void)uv_timer_stop(&client->hold);
+	update_client(client);
+}
+
+static void client_new(struct relay *relay, int fd)
+{
+	struct client *client = xcalloc(1, sizeof(*client));
+
+	client->relay = relay;
+	client->fd = fd;
+	client->out = (struct str)STR_INIT;
+	client->poll.data = client->hold.data = client;
+	client->link = &relay->clients;
+	client->next = relay->clients;
+	if (client->next)
+		client->next->link = &client->next;
+	relay->clients = client;
+	relay->client_count++;
+	/* fails only for a descriptor that cannot be polled, which a socket is not */
+	(void)uv_poll_init(relay->loop, &client->poll, fd);
+	(void)uv_timer_init(relay->loop, &client->hold);
+	client->handles = 2;
+	relay->handles += 2;
+	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+	if (frame_is_up(relay->link))
+		client_join(client);
+	else
+		update_client(client);
+}
+
+static void listener_ready(uv_poll_t *poll, int status unused_, int events unused_)
+{
+	struct relay *relay = poll->data;
+	int fd = accept4(relay->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0)
+		client_new(relay, fd);
+	update_port(relay);
+}
+
+/* ---- the link's events ---- */
+
+static void link_up(void *arg)
+{
+	struct relay *relay = arg;
+	struct client *next;
+
+	for (struct client *c = relay->clients; c; c = next) {
+		next = c->next;
+		client_join(c);
+	}
+	relay->on_event(relay->arg, RELAY_READY);
+}
+
+static void link_down(void *arg)
+{
+	struct relay *relay = arg;
+
+	if (!relay->closing && !relay->hung_up)
+		relay->on_event(relay->arg, RELAY_LOST);
+}
+
+static void *link_opened(void *arg unused_, struct frame_stream *stream unused_)
+{
+	return NULL; /* never: the host's link refuses OPEN */
+}
+
+static void stream_data(void *owner, const uint8_t *bytes, size_t len)
+{
+	struct client *client = owner;
+
+	str_add(&client->out, bytes, len);
+	if (client_write(client))
+		update_client(client);
+	else
+		client_close(client);
+}
+
+static void stream_ended(void *owner)
+{
+	struct client *client = owner;
+
+	client->peer_ended = true;
+	update_client(client);
+}
+
+static void stream_writable(void *owner)
+{
+	update_client(owner);
+}
+
+/* What came before is still the client's. */
+static void stream_closed(void *owner, bool clean unused_)
+{
+	struct client *client = owner;
+
+	client->stream = NULL;
+	client->peer_ended = true;
+	update_client(client);
+}
+
+static const struct frame_events frame_events = {
+	.up = link_up,
+	.down = link_down,
+	.opened = link_opened,
+	.data = stream_data,
+	.ended = stream_ended,
+	.writable = stream_writable,
+	.closed = stream_closed,
+};
+
+/* ---- the port ---- */
+
+static void hang_up(struct relay *relay)
+{
+	relay->hung_up = true;
+	(void)uv_poll_stop(&relay->port);
+	(void)uv_poll_stop(&relay->listener);
+	(void)uv_timer_stop(&relay->regreet);
+	frame_stop(relay->link);
+	while (relay->clients)
+		client_close(relay->clients);
+	relay->on_event(relay->arg, RELAY_HANGUP);
+}
+
+static void regreet(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+
+	frame_start(relay->link);
+	update_port(relay);
+}
+
+/* Return: is the port still there? */
+static bool port_read(struct relay *relay)
+{
+	ssize_t n = read(relay->port_fd, relay->buffer, READ_SIZE);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (n == 0)
+		return false;
+	if (frame_receive(relay->link, relay->buffer, (size_t)n) < 0 && !relay->closing) {
+		frame_stop(relay->link);
+		(void)uv_timer_start(&relay->regreet, regreet, REGREET_MS, 0);
+	}
+	return true;
+}
+
+static bool port_write(struct relay *relay)
+{
+	struct slice out = frame_output(relay->link);
+	ssize_t n = 0;
+
+	if (out.len)
+		n = send(relay->port_fd, out.ptr, out.len, MSG_NOSIGNAL);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	frame_sent(relay->link, (size_t)n);
+	return true;
+}
+
+static void port_ready(uv_poll_t *poll, int status, int events)
+{
+	struct relay *relay = poll->data;
+	bool alive = status == 0;
+
+	if (alive && (events & UV_READABLE))
+		alive = port_read(relay);
+	if (alive && (events & UV_WRITABLE) && !relay->closing)
+		alive = port_write(relay);
+	if (relay->closing)
+		return;
+	if (alive)
+		update_port(relay);
+	else
+		hang_up(relay);
+}
+
+/* Watch for what makes sense now. */
+static void update_port(struct relay *relay)
+{
+	size_t waiting;
+
+	if (relay->closing || relay->hung_up)
+		return;
+	waiting = frame_output(relay->link).len;
+	(void)uv_poll_start(&relay->port, waiting ? UV_READABLE | UV_WRITABLE : UV_READABLE,
+			    port_ready);
+	if (relay->client_count < RELAY_CLIENTS_MAX && waiting < FRAME_BACKLOG_MAX)
+		(void)uv_poll_start(&relay->listener, UV_READABLE, listener_ready);
+	else
+		(void)uv_poll_stop(&relay->listener);
+}
+
+static int init_handles(struct relay *relay)
+{
+	int r = uv_poll_init(relay->loop, &relay->port, relay->port_fd);
+
+	relay->port.data = relay->listener.data = relay->regreet.data = relay;
+	if (r == 0)
+		relay->own_handles = 1;
+	if (r == 0 && (r = uv_timer_init(relay->loop, &relay->regreet)) == 0)
+		relay->own_handles = 2;
+	if (r == 0 && (r = uv_poll_init(relay->loop, &relay->listener, relay->listen_fd)) == 0)
+		relay->own_handles = 3;
+	relay->handles = relay->own_handles;
+	return r;
+}
+
+int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd,
+	      void (*on_event)(void *arg, enum relay_event event), void *arg, struct relay **out,
+	      struct error *err)
+{
+	struct relay *relay = xcalloc(1, sizeof(*relay));
+	int r;
+
+	relay->loop = loop;
+	relay->on_event = on_event;
+	relay->arg = arg;
+	relay->port_fd = serial_fd;
+	relay->listen_fd = listen_fd;
+	relay->link = frame_link_new(FRAME_HOST, &frame_events, relay);
+	(void)fcntl(serial_fd, F_SETFL, fcntl(serial_fd, F_GETFL) | O_NONBLOCK);
+	(void)fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
+	r = init_handles(relay);
+	if (r < 0) {
+		relay_close(relay);
+		return error_set(err, -r, "cannot watch the agent's port: %s", uv_strerror(r));
+	}
+	frame_start(relay->link);
+	update_port(relay);
+	*out = relay;
+	return 0;
+}
+
+void relay_close(struct relay *relay)
+{
+	uv_handle_t *own[3];
+
+	if (!relay || relay->closing)
+		return;
+	relay->closing = true;
+	own[0] = (uv_handle_t *)&relay->port;
+	own[1] = (uv_handle_t *)&relay->regreet;
+	own[2] = (uv_handle_t *)&relay->listener;
+	while (relay->clients)
+		client_close(relay->clients);
+	frame_stop(relay->link);
+	relay->handles++; /* ours, until all others are on their way */
+	for (unsigned i = 0; i < relay->own_handles; i++)
+		uv_close(own[i], own_closed);
+	(void)close(relay->port_fd);
+	(void)close(relay->listen_fd);
+	handle_closed(relay);
+}
