@@ -310,12 +310,14 @@ static int receive_fd(int peer, char *text, size_t size)
 				  .msg_control = control.bytes,
 				  .msg_controllen = sizeof(control.bytes) };
 	ssize_t n = recvmsg(peer, &message, 0);
-	int fd;
+	const struct cmsghdr *rights = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	int fd = -1;
 
-	assert_true(n > 0);
-	text[n] = '\0';
-	assert_non_null(CMSG_FIRSTHDR(&message));
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+	assert_non_null(rights);
+	if (rights) {
+		text[n] = '\0';
+		memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
+	}
 	return fd;
 }
 
