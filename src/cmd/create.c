@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/fs.h"
 #include "base/lock.h"
 #include "base/str.h"
+#include "cli/table.h"
 #include "cmd/command.h"
 #include "machine/convert.h"
 #include "machine/engine.h"
@@ -115,6 +115,18 @@ static int convert(const char *image, int lock, uint64_t *size, struct error *er
 	return r < 0 ? error_wrap(err, "%s", image) : 0;
 }
 
+static int too_small(uint64_t wanted, uint64_t image, struct error *err)
+{
+	auto_str a = STR_INIT;
+	auto_str b = STR_INIT;
+
+	size_add(&a, wanted);
+	size_add(&b, image);
+	return error_set(err, E_FAILED,
+			 "new disk size of %s should be larger than the current disk size of %s",
+			 a.ptr, b.ptr);
+}
+
 static int create_from_image(const struct home *home, const struct create_args *args,
 			     struct vm_create *how, struct error *err)
 {
@@ -129,13 +141,14 @@ static int create_from_image(const struct home *home, const struct create_args *
 		return lock;
 	int r = convert(args->from_image, lock, &size, err);
 
+	if (r >= 0 && args->disk_size.given && how->disk_size < size)
+		r = too_small(how->disk_size, size, err);
 	if (r >= 0) {
 		how->disk_file = path;
 		how->disk_size = args->disk_size.given ? how->disk_size : size;
 		r = vm_create(home, args->name, how, err);
 	}
-	if (unlink(path) < 0 && errno != ENOENT && r >= 0)
-		return error_errno(err, "%s", path);
+	(void)unlink(path); /* still there only where something failed */
 	return r;
 }
 
