@@ -8,6 +8,8 @@
 
 #include "store/disk.h"
 
+struct str;
+
 #define CHAIN_FILE "disk.json"
 #define CHAIN_TOP "disk.img"
 #define CHAIN_NEXT "disk.img.next" /* what is about to become disk.img */
@@ -22,6 +24,8 @@ bool chain_is_raw(const struct disk_chain *chain);
  */
 bool chain_is_pending(const struct disk_chain *chain);
 bool chain_names(const struct disk_chain *chain, const char *file);
+/* The text of disk.json. */
+void chain_format(const struct disk_chain *chain, struct str *out);
 /* disk.img alone, raw. */
 void chain_set_raw(struct disk_chain *chain, uint64_t size);
 

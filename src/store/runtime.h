@@ -18,6 +18,7 @@
 #include "store/config.h"
 
 struct error;
+struct str;
 struct vm;
 
 enum { RUNTIME_FILE_MAX = 64 * 1024 };
@@ -35,7 +36,9 @@ struct runtime {
 };
 
 int runtime_write(const struct vm *vm, const struct runtime *rt, struct error *err) must_use_;
-/* The content of run.json; the fields that are missing are zero. */
+/* The text of run.json. */
+void runtime_format(const struct runtime *rt, struct str *out);
+/* Read it; the fields that are missing are zero. */
 int runtime_parse(const void *bytes, size_t len, struct runtime *rt, struct error *err) must_use_;
 /* Return: 1 read; 0 not running, or nothing written yet; or error. Not for `run` itself. */
 int runtime_read(const struct vm *vm, struct runtime *rt, struct error *err) must_use_;
