@@ -226,16 +226,6 @@ static int on_handshake_failed(struct session *session, struct error *err)
 	return error_wrap(err, "failed to start the VM");
 }
 
-static int check_engine(struct session *session, struct error *err)
-{
-	int r = qmp_has_command(session->qmp, "blockdev-snapshot", err);
-
-	if (r == 0)
-		return error_set(err, E_FAILED,
-				 "this QEMU is too old: it has no 'blockdev-snapshot'");
-	return r < 0 ? r : 0;
-}
-
 static int connect_qmp(struct session *session, int *qmp, struct error *err)
 {
 	int r;
@@ -243,7 +233,7 @@ static int connect_qmp(struct session *session, int *qmp, struct error *err)
 	session->qmp = qmp_new(take_fd(qmp), session_on_event, session);
 	r = qmp_handshake(session->qmp, HANDSHAKE_MS, err);
 	if (r == 0)
-		r = check_engine(session, err);
+		r = qmp_check_engine(session->qmp, err);
 	if (r < 0)
 		return on_handshake_failed(session, err);
 	return 0;

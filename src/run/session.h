@@ -77,7 +77,7 @@ struct session {
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
 	uv_poll_t qmp_poll, net_poll, qemu_poll, errors_poll, manage_poll;
-	uv_timer_t kill_timer;
+	uv_timer_t kill_timer, room_timer;
 	enum session_end end;
 	bool guest_shut_down; /* QEMU said so */
 	bool quit_sent;

@@ -37,7 +37,7 @@
 #include "run/run.h"
 #include "store/manage.h"
 
-enum { QUIT_MS = 5000, CALL_MS = 5000 };
+enum { QUIT_MS = 5000, CALL_MS = 5000, ROOM_MS = 2000 };
 
 static void fail(struct session *session, const char *why)
 {
@@ -102,6 +102,21 @@ static void on_signal(uv_signal_t *handle, int number)
 	}
 }
 
+static void on_room_timer(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+	struct error ignored = ERROR_INIT;
+
+	(void)!qmp_call(session->qmp, "cont", NULL, -1, CALL_MS, NULL, &ignored);
+}
+
+/* The host's disk is full: QEMU paused the guest, which loses nothing if it is resumed. */
+static void on_full_disk(struct session *session)
+{
+	(void)fputs("no space is left for the VM's disk: it is paused until there is\n", stderr);
+	(void)uv_timer_start(&session->room_timer, on_room_timer, ROOM_MS, 0);
+}
+
 void session_on_event(void *arg, const char *event, const json_t *data)
 {
 	struct session *session = arg;
@@ -109,6 +124,8 @@ void session_on_event(void *arg, const char *event, const json_t *data)
 
 	if (strcmp(event, "SHUTDOWN") == 0 && by_guest)
 		session->guest_shut_down = true;
+	if (strcmp(event, "BLOCK_IO_ERROR") == 0 && json_is_true(json_object_get(data, "nospace")))
+		on_full_disk(session);
 }
 
 static void on_qmp(uv_poll_t *poll, int status, int events)
@@ -308,6 +325,8 @@ int session_init(struct session *session, struct error *err)
 		return error_set(err, E_FAILED, "cannot make an event loop");
 	(void)uv_timer_init(&session->loop, &session->kill_timer);
 	session->kill_timer.data = session;
+	(void)uv_timer_init(&session->loop, &session->room_timer);
+	session->room_timer.data = session;
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		struct sigaction old;
 
