@@ -36,15 +36,9 @@
 enum { EXIT_USAGE = 64 };
 
 const struct command *const commands[] = {
-	&command_create, &command_clone,
-#ifdef HAVE_RUN
-	&command_run,
-#endif
-	&command_set,	 &command_get,	  &command_list, &command_ip,
-#ifdef HAVE_EXEC
-	&command_exec,
-#endif
-	&command_prune,	 &command_rename, &command_stop, &command_delete, &command_logs, NULL,
+	&command_create, &command_clone,  &command_run,	 &command_set,	 &command_get,
+	&command_list,	 &command_ip,	  &command_exec, &command_prune, &command_rename,
+	&command_stop,	 &command_delete, &command_logs, NULL,
 };
 
 static void on_interrupt(int signal)
