@@ -66,6 +66,14 @@ def test_help_wins_over_mistakes(linzer):
     assert done.returncode == 0 and done.stdout.count("Usage:") == 1 and done.stderr == ""
 
 
+def test_help_behind_a_guests_command_is_the_guests(linzer):
+    done = linzer("exec", "missing", "ls", "--help", "-h", "--version", program="tart")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == 'the specified VM "missing" does not exist\n'
+    assert linzer("exec", "--help", "missing", "ls").stdout.startswith("Execute")
+    assert linzer("help", "--help").stdout == linzer("--help").stdout
+
+
 def test_version_is_one_word(linzer):
     done = linzer("--version")
     assert done.returncode == 0 and re.fullmatch(r"[\w.+-]+\n", done.stdout)

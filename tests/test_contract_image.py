@@ -4,7 +4,9 @@ line, and no VM."""
 
 import json
 import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -115,3 +117,26 @@ def test_a_failure_leaves_the_vm_that_was_there(linzer, tmp_path, raw):
     (tmp_path / "bad.qcow2").write_bytes(b"QFI\xfb\0\0\0\3" + b"\xff" * 1000)
     assert linzer("create", "--from-image", tmp_path / "bad.qcow2", "vm").returncode == 1
     assert disk(linzer).read_bytes() == raw.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_interrupted_at_any_moment_it_leaves_nothing(linzer, raw, number):
+    image = convert(raw, "qcow2", "-c")
+    for attempt in range(12):
+        child = linzer.start("create", "--from-image", image, "vm", stderr=subprocess.DEVNULL)
+        time.sleep(attempt * 0.005)
+        child.send_signal(number)
+        status = child.wait(60)
+        deadline = time.monotonic() + 20
+        while True:  # qemu-img, which dies with its parent, holds the lock of what it wrote
+            done = linzer("list", "-q")
+            assert done.stderr == ""
+            if not (left := os.listdir(linzer.home / "tmp")):
+                break
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+        if status == 0:
+            assert done.stdout == "vm\n"
+        if done.stdout:
+            assert disk(linzer).read_bytes() == raw.read_bytes()
+            linzer("delete", "vm", check=True)

@@ -208,6 +208,27 @@ def test_ip_waits_for_a_vm_that_starts_meanwhile(linzer, vm, run):
     assert waiting.communicate(timeout=30)[0] == "192.168.64.9\n" and waiting.returncode == 0
 
 
+def test_ip_by_the_hosts_neighbour_table(linzer, vm, run):
+    """In a network namespace whose table has the VM's MAC on its interface and on another."""
+    mac = json.loads((vm / "config.json").read_text())["macAddress"]
+    run("interface=lz-test")
+    script = f"""
+        set -e
+        for i in lz-test lz-other; do ip tuntap add $i mode tap; ip link set $i up; done
+        ip address add 192.168.64.1/24 dev lz-test
+        ip neighbour add 10.9.9.9 lladdr {mac} dev lz-other
+        "$1" ip vm --resolver arp || true
+        ip neighbour add 192.168.64.5 lladdr 02:00:00:00:00:09 dev lz-test
+        ip neighbour add 192.168.64.6 lladdr {mac} dev lz-test
+        "$1" ip vm --resolver arp
+        "$1" ip vm"""
+    done = subprocess.run(["unshare", "--net", "sh", "-c", script, "sh", linzer.program("tart")],
+                          env=linzer.environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "192.168.64.6\n" * 2
+    assert done.stderr.startswith("no IP address found (not all Linux distributions")
+
+
 def test_ip_misused(linzer):
     done = linzer("ip", "missing", program="tart")
     assert (done.returncode, done.stderr) == (2, 'the specified VM "missing" does not exist\n')

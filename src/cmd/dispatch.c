@@ -233,11 +233,16 @@ static int show_completion(const char *program, const char *shell)
 	return print(&text);
 }
 
+static bool asks_help(const char *word)
+{
+	return !strcmp(word, "-h") || !strcmp(word, "--help");
+}
+
 static int help_command(const char *program, const char *name)
 {
 	const struct command *command = name ? find_command(name) : NULL;
 
-	if (!name)
+	if (!name || asks_help(name))
 		return show_root_help(program, false);
 	return command ? show_command_help(program, command, false)
 		       : unknown_command(program, name);
@@ -248,7 +253,7 @@ static int run_builtin(const char *program, const char *word, const char *next)
 {
 	static const char completion[] = "--generate-completion-script";
 
-	if (!word || !strcmp(word, "-h") || !strcmp(word, "--help"))
+	if (!word || asks_help(word))
 		return show_root_help(program, false);
 	if (!strcmp(word, "--help-hidden"))
 		return show_root_help(program, true);
