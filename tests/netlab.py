@@ -218,6 +218,7 @@ class Keeper:
         assert kind == STARTED, fields["text"]
         self.__dict__.update({k: v for k, v in fields.items() if k != "mac"})
         self.tap, = fds
+        os.set_inheritable(self.tap, False)
         os.set_blocking(self.tap, False)
         self.guest = Guest(self)
 

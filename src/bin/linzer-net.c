@@ -5,9 +5,11 @@
  * descriptor 3 (net/helper.h), by nobody else and without arguments.
  */
 
+#include <linux/close_range.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "build-info.h"
@@ -26,6 +28,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	(void)umask(077);
+	(void)close_range(CALLER_FD + 1, ~0U, 0);
 	if (keeper_main(CALLER_FD, &err) == 0)
 		return 0;
 	(void)fprintf(stderr, "%s\n", err.text);

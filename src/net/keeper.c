@@ -117,6 +117,17 @@ static noreturn_ void become_talker(struct keeper *k, int sock, pid_t keeper)
 	_exit(talker_main(&setup));
 }
 
+/* Until it is in its sandbox. What went wrong with it stands on stderr. */
+static int await_talker(int sock, struct error *err)
+{
+	struct talker_request request;
+
+	if (recv(sock, &request, sizeof(request), 0) != (ssize_t)sizeof(request) ||
+	    request.kind != TALKER_READY)
+		return error_set(err, E_FAILED, "the talker of linzer-net did not start");
+	return 0;
+}
+
 static int start_talker(struct keeper *k, struct error *err)
 {
 	int pair[2];
@@ -129,7 +140,7 @@ static int start_talker(struct keeper *k, struct error *err)
 	if (talker == 0)
 		become_talker(k, pair[1], keeper);
 	(void)close(pair[1]);
-	return talker < 0 ? error_errno(err, "cannot fork") : 0;
+	return talker < 0 ? error_errno(err, "cannot fork") : await_talker(k->talker, err);
 }
 
 static int start(struct keeper *k, struct error *err)

@@ -44,20 +44,17 @@ enum { MTU_MAX = 1500, MTU_MIN = 1280 };
 struct survey {
 	struct rtnl_links links;
 	struct rules_taps taps; /* in the filter */
-	struct strings opened;
 	struct strings closed; /* interfaces that do not forward */
-	unsigned ours; /* taps of our group */
 };
-#define SURVEY_INIT                                                                         \
-	{                                                                                   \
-		.links = VEC_INIT, .taps = VEC_INIT, .opened = VEC_INIT, .closed = VEC_INIT \
+#define SURVEY_INIT                                                     \
+	{                                                               \
+		.links = VEC_INIT, .taps = VEC_INIT, .closed = VEC_INIT \
 	}
 
 static void survey_release(struct survey *s)
 {
 	rtnl_links_release(&s->links);
 	rules_taps_release(&s->taps);
-	strings_release(&s->opened);
 	strings_release(&s->closed);
 }
 #define auto_survey cleanup_(survey_release) struct survey
@@ -78,28 +75,38 @@ static bool has_link(const struct survey *s, const char *name)
 	return false;
 }
 
-/* The filter may not be there, or be gone by another's hand: then nothing is listed. */
-static void list_filter(struct survey *s, int lock)
+/* What taps (opened) holds: nothing where the filter is not there. */
+static int ask_filter(void (*list)(struct str *), int lock, struct str *answer, struct error *err)
 {
-	auto_str ask = STR_INIT, answer = STR_INIT;
-	struct error ignored = ERROR_INIT;
+	auto_str ask = STR_INIT;
+	int r;
 
-	rules_add_list(&ask);
-	if (nft_run(&ask, lock, &answer, &ignored) == 0)
-		rules_read_list(answer.ptr, &s->taps, &s->opened);
+	list(&ask);
+	r = nft_run(&ask, lock, answer, err);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
 {
+	auto_str answer = STR_INIT;
 	int r = rtnl_list_links(nl, &s->links, err);
 
+	if (r == 0)
+		r = ask_filter(rules_list_taps, lock, &answer, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < s->links.len; i++)
-		s->ours += s->links.items[i].group == RULES_GROUP;
-	list_filter(s, lock);
+	rules_read_taps(answer.ptr, &s->taps);
 	uplink_find_closed(&s->links, &s->closed);
 	return 0;
+}
+
+static unsigned count_ours(const struct rtnl_links *links)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < links->len; i++)
+		n += links->items[i].group == RULES_GROUP;
+	return n;
 }
 
 static bool is_ours(const struct survey *s, unsigned index)
@@ -293,17 +300,28 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 }
 
 /* The last guest went: the host is as it was. */
-static int remove_skeleton(struct network *net, int lock, struct error *err)
+static int remove_skeleton(int lock, struct error *err)
 {
-	auto_survey s = SURVEY_INIT;
-	auto_str text = STR_INIT;
-	int r = look_around(&s, &net->nl, lock, err);
+	auto_strings opened = VEC_INIT;
+	auto_str text = STR_INIT, answer = STR_INIT;
+	int r = ask_filter(rules_list_opened, lock, &answer, err);
 
-	if (r < 0 || s.ours > 0)
+	if (r < 0)
 		return r;
-	uplink_restore(&s.opened);
+	rules_read_opened(answer.ptr, &opened);
+	uplink_restore(&opened);
 	rules_drop_tables(&text);
 	return nft_run(&text, lock, NULL, err);
+}
+
+static int remove_skeleton_after_last(struct network *net, int lock, struct error *err)
+{
+	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
+	int r = rtnl_list_links(&net->nl, &links, err);
+
+	if (r < 0 || count_ours(&links) > 0)
+		return r;
+	return remove_skeleton(lock, err);
 }
 
 /* The interface may have gone with its last descriptor, its number never comes again. */
@@ -349,7 +367,7 @@ int network_down(struct network *net, struct error *err)
 		lock = take_lock(err);
 		r = lock < 0 ? lock : remove_guest(net, lock, err);
 		if (r == 0)
-			r = remove_skeleton(net, lock, err);
+			r = remove_skeleton_after_last(net, lock, err);
 	}
 	rtnl_close(&net->nl);
 	return r;

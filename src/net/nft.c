@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/nft.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,5 +43,6 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
 	if (status == 0)
 		return 0;
 	errors.ptr[strcspn(errors.ptr, "\n")] = '\0';
-	return error_set(err, E_FAILED, "nft failed: %s", errors.ptr);
+	return error_set(err, strstr(errors.ptr, "No such file") ? ENOENT : E_FAILED,
+			 "nft failed: %s", errors.ptr);
 }

@@ -11,7 +11,8 @@ struct error;
  * transaction. @lock goes with it, so that a lock that this process holds is
  * held until nft ended, even if this process is killed. @answer (may be NULL)
  * gets what it prints. Waits at most 10 s.
- * Return: 0, or error with nft's own first line.
+ * Return: 0; -ENOENT where @text names what is not there; or error with nft's
+ * own first line.
  */
 int nft_run(const struct str *text, int lock, struct str *answer, struct error *err) must_use_;
 

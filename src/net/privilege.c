@@ -48,7 +48,7 @@ int privilege_take(struct error *err)
 		return -err->code;
 	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
 	if (capng_updatev(CAPNG_ADD, own, CAP_NET_ADMIN, CAP_NET_RAW, -1) < 0 ||
-	    (root && capng_updatev(CAPNG_ADD, own, CAP_SETUID, CAP_SETGID, -1) < 0) ||
+	    (root && capng_updatev(CAPNG_ADD, own, CAP_SETUID, CAP_SETGID, CAP_KILL, -1) < 0) ||
 	    capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT, CAP_NET_ADMIN) < 0)
 		return missing(err);
 	return apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT, err);
@@ -56,10 +56,11 @@ int privilege_take(struct error *err)
 
 int privilege_reduce(struct error *err)
 {
+	const capng_type_t own = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
+
 	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
-	if (capng_update(CAPNG_ADD,
-			 CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_AMBIENT,
-			 CAP_NET_ADMIN) < 0)
+	if (capng_update(CAPNG_ADD, own | CAPNG_INHERITABLE | CAPNG_AMBIENT, CAP_NET_ADMIN) < 0 ||
+	    (getuid() == 0 && capng_update(CAPNG_ADD, own, CAP_KILL) < 0))
 		return missing(err);
 	return apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT, err);
 }

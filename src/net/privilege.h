@@ -12,7 +12,10 @@ struct error;
  * another user; nothing else. Root's uid gives no capability back on exec.
  */
 int privilege_take(struct error *err) must_use_;
-/* Keep CAP_NET_ADMIN alone. */
+/*
+ * Keep CAP_NET_ADMIN alone, and as root CAP_KILL: the kernel asks for it even
+ * when our end shall end the talker, which is another user.
+ */
 int privilege_reduce(struct error *err) must_use_;
 /* Keep none, for ever. */
 int privilege_drop(struct error *err) must_use_;

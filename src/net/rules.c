@@ -190,9 +190,14 @@ bool rules_is_plain_name(const char *name)
 	return len > 0 && len < IFNAMSIZ && strspn(name, plain) == len;
 }
 
-void rules_add_list(struct str *text)
+void rules_list_taps(struct str *text)
 {
-	str_adds(text, "list map " INET " taps\nlist set " INET " opened\n");
+	str_adds(text, "list map " INET " taps\n");
+}
+
+void rules_list_opened(struct str *text)
+{
+	str_adds(text, "list set " INET " opened\n");
 }
 
 /* The quoted name at @at, which is a '"'. Return: after it; NULL at the text's end. */
@@ -227,7 +232,7 @@ static bool read_value(const char *at, struct in_addr *address)
 	return inet_pton(AF_INET, text, address) == 1;
 }
 
-void rules_read_list(const char *answer, struct rules_taps *taps, struct strings *opened)
+void rules_read_taps(const char *answer, struct rules_taps *taps)
 {
 	const char *at = strchr(answer, '"');
 	char name[IFNAMSIZ];
@@ -239,9 +244,19 @@ void rules_read_list(const char *answer, struct rules_taps *taps, struct strings
 		if (read_value(at, &tap.gateway) && subnet_interface_address(name, &address)) {
 			subnet_interface(address, tap.name);
 			rules_taps_add(taps, tap);
-		} else if (!str_starts(at, " : ") && rules_is_plain_name(name)) {
-			strings_add(opened, name);
 		}
+		at = strchr(at, '"');
+	}
+}
+
+void rules_read_opened(const char *answer, struct strings *opened)
+{
+	const char *at = strchr(answer, '"');
+	char name[IFNAMSIZ];
+
+	while (at && (at = read_name(at, name))) {
+		if (rules_is_plain_name(name))
+			strings_add(opened, name);
 		at = strchr(at, '"');
 	}
 }

@@ -66,12 +66,11 @@ struct rules_tap {
 };
 DEFINE_VEC(rules_taps, struct rules_tap)
 
-/* Ask for what rules_read_list() reads. */
-void rules_add_list(struct str *text);
-/*
- * Read nft's answer: the elements of taps, and the names in opened. What is
- * not of the expected form is skipped.
- */
-void rules_read_list(const char *answer, struct rules_taps *taps, struct strings *opened);
+/* Ask nft for taps (opened): one command alone, nft 1.0.6 cannot do two. */
+void rules_list_taps(struct str *text);
+void rules_list_opened(struct str *text);
+/* Read nft's answer; what is not of the expected form is skipped. */
+void rules_read_taps(const char *answer, struct rules_taps *taps);
+void rules_read_opened(const char *answer, struct strings *opened);
 
 #endif

@@ -73,11 +73,11 @@ static void refill(struct talker *t)
 		more > DHCP_BURST - t->dhcp_tokens ? DHCP_BURST : t->dhcp_tokens + (unsigned)more;
 }
 
-static void tell_leased(void)
+static void tell(enum talker_request_kind kind)
 {
-	const struct talker_request leased = { .kind = TALKER_LEASED };
+	const struct talker_request request = { .kind = (uint8_t)kind };
 
-	(void)send(FD_KEEPER, &leased, sizeof(leased), MSG_NOSIGNAL);
+	(void)send(FD_KEEPER, &request, sizeof(request), MSG_NOSIGNAL);
 }
 
 static void serve_dhcp(struct talker *t)
@@ -96,7 +96,7 @@ static void serve_dhcp(struct talker *t)
 	t->dhcp_tokens--;
 	(void)send(FD_DHCP, reply, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (leased)
-		tell_leased();
+		tell(TALKER_LEASED);
 }
 
 static bool fill_places(const struct talker *t, struct pollfd *places)
@@ -208,5 +208,6 @@ int talker_main(const struct talker_setup *setup)
 		(void)!write(STDERR_FILENO, err.text, strlen(err.text));
 		return 1;
 	}
+	tell(TALKER_READY);
 	return serve(&the_talker);
 }

@@ -5,7 +5,7 @@
 /*
  * The talker: the unprivileged process that reads what the guest sends to the
  * host's DHCP and DNS. It lives in a sandbox (net/sandbox.h) and has only the
- * sockets below. Of the keeper it may ask three things.
+ * sockets below. Of the keeper it may ask few things.
  */
 
 #include <netinet/in.h>
@@ -15,7 +15,8 @@
 #include "base/attr.h"
 
 enum talker_request_kind {
-	TALKER_LEASED = 1, /* the guest took its address; no answer */
+	TALKER_READY, /* once, first: in its sandbox; no answer */
+	TALKER_LEASED, /* the guest took its address; no answer */
 	/* a new socket connected to resolver number `number` (modulo their count):
 	 * the answer is one byte, and the descriptor if that byte is 1 */
 	TALKER_WANTS_UDP,
