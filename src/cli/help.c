@@ -12,7 +12,8 @@ void str_add_printable(struct str *out, const char *text)
 	size_t len = strnlen(text, PRINTABLE_MAX + 1);
 
 	for (size_t i = 0; i < len && i < PRINTABLE_MAX; i++)
-		str_addc(out, (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i]);
+		str_addc(out,
+			 (char)((unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i]));
 	if (len > PRINTABLE_MAX)
 		str_adds(out, "...");
 }

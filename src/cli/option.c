@@ -368,9 +368,9 @@ static void parse_plain(struct parser *p, const char *word)
 static void parse_words(struct parser *p, int argc, char *const *argv)
 {
 	for (int i = 0; i < argc; i++) {
-		if (p->next && p->next->kind == ARGUMENT_VERBATIM)
-			parse_plain(p, argv[i]);
-		else if (p->plain || !looks_like_option(argv[i]))
+		bool verbatim = p->next && p->next->kind == ARGUMENT_VERBATIM;
+
+		if (verbatim || p->plain || !looks_like_option(argv[i]))
 			parse_plain(p, argv[i]);
 		else if (!strcmp(argv[i], "--"))
 			p->plain = true;

@@ -108,7 +108,7 @@ static int gather(const struct vm *vm, struct facts *f, struct error *err)
 /* Called by another's name, the text table has that other's columns. */
 static bool is_own_name(const struct invocation *inv)
 {
-	return strcmp(inv->program, "tart") && strcmp(inv->program, "vetu");
+	return strcmp(inv->program, "tart") != 0 && strcmp(inv->program, "vetu") != 0;
 }
 
 static int run(struct invocation *inv, void *data, struct error *err)

@@ -2,28 +2,55 @@
 #include "cmd/neighbour.h"
 
 #include <arpa/inet.h>
-#include <net/if.h>
+#include <ctype.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "base/str.h"
+
 enum { LINE_MAX_BYTES = 256 };
+
+enum column { ADDRESS, TYPE, FLAGS, HARDWARE, MASK, DEVICE, COLUMNS };
+
+/* Split @line at runs of white space. Return: are there so many columns? */
+static bool split(char *line, char *columns[COLUMNS])
+{
+	size_t n = 0;
+	char *word;
+
+	while (n < COLUMNS && (word = strsep(&line, " \t\n")))
+		if (*word)
+			columns[n++] = word;
+	return n == COLUMNS;
+}
+
+/* "0x6". Return: the number; 0 for what is none. */
+static unsigned hex(const char *text)
+{
+	unsigned n = 0;
+
+	if (!str_starts(text, "0x"))
+		return 0;
+	for (text += 2; isxdigit((unsigned char)*text) && n < 0x1000; text++)
+		n = n * 16 + (unsigned)(isdigit((unsigned char)*text)
+						? *text - '0'
+						: tolower((unsigned char)*text) - 'a' + 10);
+	return *text ? 0 : n;
+}
 
 bool neighbour_match(const char *line, struct mac mac, const char *interface,
 		     struct in_addr *address)
 {
-	char ip[INET_ADDRSTRLEN];
-	char hardware[MAC_TEXT];
-	char device[IF_NAMESIZE];
-	unsigned type;
-	unsigned flags;
+	auto_free char *copy = xstrdup(line);
+	char *columns[COLUMNS];
 	struct mac found;
 
-	if (sscanf(line, "%15s 0x%x 0x%x %17s %*s %15s", ip, &type, &flags, hardware, device) != 5)
-		return false;
-	return type == ARPHRD_ETHER && (flags & ATF_COM) && mac_parse(hardware, &found) == 0 &&
-	       mac_equal(found, mac) && (!*interface || !strcmp(device, interface)) &&
-	       inet_pton(AF_INET, ip, address) == 1;
+	return split(copy, columns) && hex(columns[TYPE]) == ARPHRD_ETHER &&
+	       (hex(columns[FLAGS]) & ATF_COM) && mac_parse(columns[HARDWARE], &found) == 0 &&
+	       mac_equal(found, mac) && (!*interface || !strcmp(columns[DEVICE], interface)) &&
+	       inet_pton(AF_INET, columns[ADDRESS], address) == 1;
 }
 
 bool neighbour_find(struct mac mac, const char *interface, struct in_addr *address)

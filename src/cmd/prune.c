@@ -45,6 +45,11 @@ static const struct option options[] = {
 
 static const char deprecated[] = "--cache-budget is deprecated, please use --space-budget";
 
+static bool wants_vms(const struct prune_args *args)
+{
+	return args->entries && !strcmp(args->entries, "vms");
+}
+
 static int validate(struct invocation *inv, void *data, struct error *err)
 {
 	struct prune_args *args = data;
@@ -56,7 +61,7 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 		(void)fprintf(stderr, "%s\n", deprecated);
 		args->space_budget = args->cache_budget;
 	}
-	if (args->entries && strcmp(args->entries, "caches") && strcmp(args->entries, "vms"))
+	if (args->entries && strcmp(args->entries, "caches") != 0 && !wants_vms(args))
 		return error_set(err, E_USAGE,
 				 "unsupported --entries value, please specify either \"caches\" or "
 				 "\"vms\"");
@@ -77,7 +82,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 	const struct prune_args *args = data;
 
 	/* nothing is cached before images can be pulled */
-	if (!args->entries || strcmp(args->entries, "vms"))
+	if (!wants_vms(args))
 		return 0;
 	return vm_prune(&inv->home, value_or_none(args->older_than, INT32_MAX),
 			value_or_none(args->space_budget, INT32_MAX), err);
