@@ -22,11 +22,11 @@
 
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))
 
-#define take(p)                            \
-	({                                 \
-		__auto_type taken_ = (p);  \
-		(p) = NULL;                \
-		taken_;                    \
+#define take(p)                           \
+	({                                \
+		__auto_type taken_ = (p); \
+		(p) = NULL;               \
+		taken_;                   \
 	})
 
 static inline int take_fd(int *fd)

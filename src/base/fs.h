@@ -46,8 +46,7 @@ int fs_overwrite(int fd, const void *bytes, size_t len, struct error *err) must_
 
 /* All of @len bytes, at the current offset (at @offset). */
 int fs_write_all(int fd, const void *bytes, size_t len, struct error *err) must_use_;
-int fs_pwrite_all(int fd, const void *bytes, size_t len, off_t offset,
-		  struct error *err) must_use_;
+int fs_pwrite_all(int fd, const void *bytes, size_t len, off_t offset, struct error *err) must_use_;
 /* Exactly @len bytes from @offset; a shorter file is E_INVALID. */
 int fs_pread_all(int fd, void *bytes, size_t len, off_t offset, struct error *err) must_use_;
 

@@ -24,7 +24,10 @@ struct str {
 };
 
 extern char str_empty_[1];
-#define STR_INIT { .ptr = str_empty_, .len = 0, .cap = 0 }
+#define STR_INIT                                      \
+	{                                             \
+		.ptr = str_empty_, .len = 0, .cap = 0 \
+	}
 
 /* Borrowed bytes: what parsers read from. */
 struct slice {

@@ -13,26 +13,29 @@
 #include "base/attr.h"
 #include "base/mem.h"
 
-#define VEC_INIT { .items = NULL, .len = 0, .cap = 0 }
+#define VEC_INIT                                  \
+	{                                         \
+		.items = NULL, .len = 0, .cap = 0 \
+	}
 
-#define DEFINE_VEC(name, type)                                                       \
-	struct name {                                                                \
-		type *items;                                                         \
-		size_t len;                                                          \
-		size_t cap;                                                          \
-	};                                                                           \
-	unused_ static inline void name##_add(struct name *v, type item)             \
-	{                                                                            \
-		if (v->len == v->cap) {                                              \
-			v->cap = v->cap ? v->cap * 2 : 8;                            \
-			v->items = xrealloc(v->items, v->cap, sizeof(v->items[0]));  \
-		}                                                                    \
-		v->items[v->len++] = item;                                           \
-	}                                                                            \
-	unused_ static inline void name##_release(struct name *v)                    \
-	{                                                                            \
-		free(v->items);                                                      \
-		*v = (struct name)VEC_INIT;                                          \
+#define DEFINE_VEC(name, type)                                                      \
+	struct name {                                                               \
+		type *items;                                                        \
+		size_t len;                                                         \
+		size_t cap;                                                         \
+	};                                                                          \
+	unused_ static inline void name##_add(struct name *v, type item)            \
+	{                                                                           \
+		if (v->len == v->cap) {                                             \
+			v->cap = v->cap ? v->cap * 2 : 8;                           \
+			v->items = xrealloc(v->items, v->cap, sizeof(v->items[0])); \
+		}                                                                   \
+		v->items[v->len++] = item;                                          \
+	}                                                                           \
+	unused_ static inline void name##_release(struct name *v)                   \
+	{                                                                           \
+		free(v->items);                                                     \
+		*v = (struct name)VEC_INIT;                                         \
 	}
 
 /* A vector of owned C strings; strings_release() frees them too. */

@@ -31,6 +31,7 @@ int convert_chain_to_raw(const struct plan_layer *layers, size_t count, int to,
  * Merge the qcow2 layers[0..count-2] above the last one (kept as it is) into the empty file
  * @to, a qcow2 without a backing name whose content overlays layers[count-1].
  */
-int convert_merge(const struct plan_layer *layers, size_t count, int to, struct error *err) must_use_;
+int convert_merge(const struct plan_layer *layers, size_t count, int to,
+		  struct error *err) must_use_;
 
 #endif
