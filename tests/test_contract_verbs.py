@@ -439,6 +439,36 @@ def test_prune_vms(tart):
     assert tart("list", "-q").stdout == ""
 
 
+# ------------------------------------------------------- run, exec, before they do anything
+
+def test_run_of_what_is_not_there_is_an_error_of_validation(tart):
+    done = tart("run", "missing")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == 'Error: the specified VM "missing" does not exist\n'
+
+
+@pytest.mark.parametrize("args, message", [
+    (["--vnc", "--vnc-experimental"], "--vnc and --vnc-experimental are mutually exclusive"),
+    (["--net-softnet", "--net-host"],
+     "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
+    (["--net-bridged=eth0", "--net-softnet-allow=0.0.0.0/0"],
+     "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
+    (["--graphics", "--no-graphics"], "--graphics and --no-graphics are mutually exclusive"),
+    (["--capture-system-keys", "--no-graphics"],
+     "--captures-system-keys can only be used with the default VM view"),
+])
+def test_run_misused(tart, args, message):
+    create(tart)
+    misused(tart("run", *args, "vm"), message, "run")
+
+
+def test_exec_of_what_does_not_run(tart):
+    create(tart)
+    refused(tart("exec", "vm", "true"), 'VM "vm" is not running\n', 2)
+    refused(tart("exec", "missing", "true"), DOES_NOT_EXIST.format("missing"), 2)
+    misused(tart("exec", "vm"), "Missing expected argument '<command> ...'", "exec")
+
+
 # ----------------------------------------------------------- other names
 
 def test_vetu_is_another_name(linzer):
