@@ -27,14 +27,16 @@ struct exec_args {
 };
 
 static const struct option options[] = {
-	{ .letter = 'i',
+	{ .name = "interactive",
+	  .letter = 'i',
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct exec_args, interactive),
-	  .help = "Attach the standard input to the command" },
-	{ .letter = 't',
+	  .help = "Pass standard input on to the command." },
+	{ .name = "tty",
+	  .letter = 't',
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct exec_args, tty),
-	  .help = "Give the command a terminal" },
+	  .help = "Give the command a terminal." },
 	{ 0 },
 };
 
@@ -42,12 +44,12 @@ static const struct argument arguments[] = {
 	{ .name = "name",
 	  .kind = ARGUMENT_ONE,
 	  .offset = offsetof(struct exec_args, name),
-	  .help = "VM name",
+	  .help = "VM name.",
 	  .completes = COMPLETES_VM },
 	{ .name = "command",
 	  .kind = ARGUMENT_VERBATIM,
 	  .offset = offsetof(struct exec_args, command),
-	  .help = "Command to run, with its arguments" },
+	  .help = "Command to run, with its arguments." },
 	{ 0 },
 };
 
@@ -126,7 +128,7 @@ static int run(struct invocation *inv, void *p, struct error *err)
 
 const struct command command_exec = {
 	.name = "exec",
-	.summary = "Execute a command in a running VM",
+	.summary = "Run a command in a running VM.",
 	.discussion = "Needs an agent in the VM, such as linzer-agent. Everything after the VM's "
 		      "name is passed on as it is, dashes included.",
 	.options = options,
