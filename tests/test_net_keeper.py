@@ -407,6 +407,19 @@ def test_flushed_ruleset_does_not_stop_the_teardown(lab):
     assert lab.leftovers() == NOTHING
 
 
+def test_damaged_filter_is_made_anew_by_the_next_first(lab):
+    keeper = lab.up()
+    keeper.process.kill()
+    keeper.wait()
+    keeper.close_tap()
+    lab.run("host", "nft", "flush", "set", "inet", "linzer", "guests")
+    lab.run("host", "nft", "delete", "table", "netdev", "linzer")
+    keeper = lab.up()
+    assert keeper.guest.pings(WORLD)
+    assert keeper.stop() == 0 and gone(lab, 0)
+    assert lab.setting("ipv4/conf/up0/forwarding") == "0"
+
+
 def test_twenty_in_a_row_leak_nothing(lab):
     mac = random_mac()
     addresses = set()

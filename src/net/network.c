@@ -75,29 +75,13 @@ static bool has_link(const struct survey *s, const char *name)
 	return false;
 }
 
-/* What taps (opened) holds: nothing where the filter is not there. */
+/* What the list says; -ENOENT where the filter is not there. */
 static int ask_filter(void (*list)(struct str *), int lock, struct str *answer, struct error *err)
 {
 	auto_str ask = STR_INIT;
-	int r;
 
 	list(&ask);
-	r = nft_run(&ask, lock, answer, err);
-	return r == -ENOENT ? 0 : r;
-}
-
-static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
-{
-	auto_str answer = STR_INIT;
-	int r = rtnl_list_links(nl, &s->links, err);
-
-	if (r == 0)
-		r = ask_filter(rules_list_taps, lock, &answer, err);
-	if (r < 0)
-		return r;
-	rules_read_taps(answer.ptr, &s->taps);
-	uplink_find_closed(&s->links, &s->closed);
-	return 0;
+	return nft_run(&ask, lock, answer, err);
 }
 
 static unsigned count_ours(const struct rtnl_links *links)
@@ -107,6 +91,42 @@ static unsigned count_ours(const struct rtnl_links *links)
 	for (size_t i = 0; i < links->len; i++)
 		n += links->items[i].group == RULES_GROUP;
 	return n;
+}
+
+/* There is no guest (any more): the host becomes as it was. */
+static int remove_skeleton(int lock, struct error *err)
+{
+	auto_strings opened = VEC_INIT;
+	auto_str text = STR_INIT, answer = STR_INIT;
+	int r = ask_filter(rules_list_opened, lock, &answer, err);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	rules_read_opened(answer.ptr, &opened);
+	uplink_restore(&opened);
+	rules_drop_tables(&text);
+	return nft_run(&text, lock, NULL, err);
+}
+
+static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
+{
+	auto_str answer = STR_INIT;
+	int r = rtnl_list_links(nl, &s->links, err);
+
+	if (r < 0)
+		return r;
+	/* the first guest begins with nothing, whatever state the filter was left in */
+	if (count_ours(&s->links) == 0)
+		r = remove_skeleton(lock, err);
+	else
+		r = ask_filter(rules_list_taps, lock, &answer, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	rules_read_taps(answer.ptr, &s->taps);
+	uplink_find_closed(&s->links, &s->closed);
+	return 0;
 }
 
 static bool is_ours(const struct survey *s, unsigned index)
@@ -297,21 +317,6 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 	if (r == 0)
 		r = install_filter(net, &s, lock, err);
 	return r < 0 ? r : open_tap(net, &s, err);
-}
-
-/* The last guest went: the host is as it was. */
-static int remove_skeleton(int lock, struct error *err)
-{
-	auto_strings opened = VEC_INIT;
-	auto_str text = STR_INIT, answer = STR_INIT;
-	int r = ask_filter(rules_list_opened, lock, &answer, err);
-
-	if (r < 0)
-		return r;
-	rules_read_opened(answer.ptr, &opened);
-	uplink_restore(&opened);
-	rules_drop_tables(&text);
-	return nft_run(&text, lock, NULL, err);
 }
 
 static int remove_skeleton_after_last(struct network *net, int lock, struct error *err)

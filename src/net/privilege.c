@@ -16,9 +16,26 @@ static int missing(struct error *err)
 			 "linzer-net needs root or its file capabilities (make install-caps)");
 }
 
-static int apply(capng_select_t sets, struct error *err)
+static void clear(void)
 {
-	if (capng_apply(sets) < 0)
+	capng_clear(CAPNG_SELECT_CAPS);
+	capng_clear(CAPNG_SELECT_AMBIENT);
+}
+
+/* For this process; @also_for_nft: for what it executes, too. */
+static void grant(unsigned capability, bool also_for_nft)
+{
+	(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE, capability);
+	(void)capng_update(CAPNG_ADD, CAPNG_PERMITTED, capability);
+	if (also_for_nft) {
+		(void)capng_update(CAPNG_ADD, CAPNG_INHERITABLE, capability);
+		(void)capng_update(CAPNG_ADD, CAPNG_AMBIENT, capability);
+	}
+}
+
+static int apply(struct error *err)
+{
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0 || capng_apply(CAPNG_SELECT_AMBIENT) < 0)
 		return error_set(err, EPERM, "cannot set capabilities");
 	return 0;
 }
@@ -35,7 +52,6 @@ static int leave_root(struct error *err)
 
 int privilege_take(struct error *err)
 {
-	const capng_type_t own = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
 	bool root = getuid() == 0;
 
 	if (getuid() != geteuid() || getgid() != getegid())
@@ -46,27 +62,28 @@ int privilege_take(struct error *err)
 		return missing(err);
 	if (root && leave_root(err) < 0)
 		return -err->code;
-	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
-	if (capng_updatev(CAPNG_ADD, own, CAP_NET_ADMIN, CAP_NET_RAW, -1) < 0 ||
-	    (root && capng_updatev(CAPNG_ADD, own, CAP_SETUID, CAP_SETGID, CAP_KILL, -1) < 0) ||
-	    capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT, CAP_NET_ADMIN) < 0)
-		return missing(err);
-	return apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT, err);
+	clear();
+	grant(CAP_NET_ADMIN, true);
+	grant(CAP_NET_RAW, false);
+	if (root) {
+		grant(CAP_SETUID, false);
+		grant(CAP_SETGID, false);
+		grant(CAP_KILL, false);
+	}
+	return apply(err);
 }
 
 int privilege_reduce(struct error *err)
 {
-	const capng_type_t own = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
-
-	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
-	if (capng_update(CAPNG_ADD, own | CAPNG_INHERITABLE | CAPNG_AMBIENT, CAP_NET_ADMIN) < 0 ||
-	    (getuid() == 0 && capng_update(CAPNG_ADD, own, CAP_KILL) < 0))
-		return missing(err);
-	return apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT, err);
+	clear();
+	grant(CAP_NET_ADMIN, true);
+	if (getuid() == 0)
+		grant(CAP_KILL, false);
+	return apply(err);
 }
 
 int privilege_drop(struct error *err)
 {
-	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
-	return apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT, err);
+	clear();
+	return apply(err);
 }

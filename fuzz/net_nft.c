@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* nft's answers, and the rules that are made of them: src/net/rules.c. */
+
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "net/rules.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+	auto_free char *answer = xstrndup((const char *)bytes, len);
+	struct rules_taps taps = VEC_INIT;
+	auto_strings opened = VEC_INIT;
+	auto_str text = STR_INIT;
+
+	rules_read_taps(answer, &taps);
+	rules_read_opened(answer, &opened);
+	rules_list_taps(&text);
+	rules_list_opened(&text);
+	rules_add_skeleton(&text);
+	for (size_t i = 0; i < taps.len; i++) {
+		struct rules_guest guest = { .gateway = taps.items[i].gateway };
+
+		rules_sweep_guest(&text, taps.items[i].name, taps.items[i].gateway);
+		assert(subnet_interface_address(taps.items[i].name, &guest.address));
+		subnet_interface(guest.address, guest.name);
+		rules_add_guest(&text, &guest);
+		rules_remove_guest(&text, &guest);
+	}
+	for (size_t i = 0; i < opened.len; i++) {
+		assert(rules_is_plain_name(opened.items[i]));
+		rules_add_opened(&text, opened.items[i]);
+	}
+	rules_clear_opened(&text);
+	rules_drop_tables(&text);
+	assert(strlen(text.ptr) == text.len);
+	rules_taps_release(&taps);
+	return 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/message.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+
+static struct net_message start(void)
+{
+	return (struct net_message){ .magic = NET_MAGIC,
+				     .kind = NET_START,
+				     .mac = { 2, 0, 0, 0, 0, 1 } };
+}
+
+static int check(const struct net_message *m)
+{
+	struct error err = ERROR_INIT;
+
+	return net_message_check_start(m, sizeof(*m), &err);
+}
+
+/* Whatever byte outside kind, MAC and wanted is changed, it is refused. */
+static void test_start(void **state)
+{
+	const size_t mac = offsetof(struct net_message, mac);
+	const size_t wanted = offsetof(struct net_message, wanted);
+	struct net_message m = start();
+
+	(void)state;
+	assert_int_equal(check(&m), 0);
+	for (size_t i = 0; i < sizeof(m); i++) {
+		bool free = (i > mac && i < mac + 6) || (i >= wanted && i < wanted + 4);
+
+		m = start();
+		((uint8_t *)&m)[i] ^= i == mac ? 1 : 0x80;
+		assert_int_equal(check(&m), free ? 0 : -E_PROTOCOL);
+	}
+	m = start();
+	memset(m.mac, 0, sizeof(m.mac));
+	assert_int_equal(check(&m), -E_PROTOCOL);
+}
+
+static void test_answer(void **state)
+{
+	struct net_message m = { .magic = NET_MAGIC, .kind = NET_STARTED };
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(net_message_check_answer(&m, sizeof(m), &err), 0);
+	assert_int_equal(net_message_check_answer(&m, sizeof(m) - 1, &err), -E_PROTOCOL);
+	m.kind = NET_KIND_MAX;
+	assert_int_equal(net_message_check_answer(&m, sizeof(m), &err), -E_PROTOCOL);
+	m.kind = NET_FAILED;
+	memset(m.text, 'x', sizeof(m.text));
+	assert_int_equal(net_message_check_answer(&m, sizeof(m), &err), -E_PROTOCOL);
+	memset(m.text, 0, sizeof(m.text));
+	memset(m.interface, 'x', sizeof(m.interface));
+	assert_int_equal(net_message_check_answer(&m, sizeof(m), &err), -E_PROTOCOL);
+}
+
+static void test_transport(void **state)
+{
+	uint8_t bytes[sizeof(struct net_message) + 1];
+	struct net_message m = start();
+	struct error err = ERROR_INIT;
+	int pair[2], fd = -1;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT, &fd,
+					     &err),
+			 -EAGAIN);
+	assert_int_equal(net_message_send(pair[0], &m, pair[0], &err), 0);
+	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), 0, &fd, &err),
+			 sizeof(m));
+	assert_true(fd >= 0);
+	assert_memory_equal(bytes, &m, sizeof(m));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(net_message_send(pair[0], &m, -1, &err), 0);
+	assert_int_equal(net_message_receive(pair[1], bytes, 10, 0, &fd, &err), -E_PROTOCOL);
+	assert_int_equal(close(pair[0]), 0);
+	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), 0, NULL, &err), -EPIPE);
+	assert_int_equal(net_message_send(pair[1], &m, -1, &err), -EPIPE);
+	assert_int_equal(close(pair[1]), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_transport),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
