@@ -58,6 +58,13 @@ class Linzer:
         self.children.append(child)
         return child
 
+    def start_shell(self, script):
+        """A non-interactive shell in the home, its output a pipe."""
+        child = subprocess.Popen(["sh", "-c", script], cwd=self.home, env=self.environment(),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.children.append(child)
+        return child
+
     def vm(self, name):
         return self.home / "vms" / name
 

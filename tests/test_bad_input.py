@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -163,6 +164,34 @@ class TestEngine:
         assert linzer("stop", empty, "--timeout", 5).returncode == 0
         assert time.monotonic() - began < 8
         assert json.loads(linzer("get", "--format", "json", empty).stdout)["State"] == "stopped"
+
+
+def test_run_in_the_background_of_a_script_hears_stop(linzer, empty):
+    """A shell without job control ignores SIGINT for what it starts with &."""
+    shell = linzer.start_shell(f"'{linzer.program()}' run {empty} >out 2>&1 & echo $!; wait")
+    pid = int(shell.stdout.readline())
+    end = time.monotonic() + 60
+    while not (linzer.vm(empty) / "run.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert linzer("stop", empty, "--timeout", 5).returncode == 0
+    shell.wait(10)
+    assert (linzer.home / "out").read_text() == "Requesting guest OS to stop...\nStopping VM...\n"
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGHUP, 0)])
+def test_signals_stop_cleanly(linzer, empty, number, status):
+    child = linzer.start("run", empty, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (linzer.vm(empty) / "run.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    child.send_signal(number)
+    assert child.communicate(timeout=20)[0] == "Stopping VM...\n"
+    assert child.returncode == status
+    left = {p.name for p in linzer.vm(empty).iterdir()}
+    assert not left & {"run.json", "control.sock", "manage.sock"}
 
 
 class TestRaces:

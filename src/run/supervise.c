@@ -332,8 +332,10 @@ int session_init(struct session *session, struct error *err)
 
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
-		/* what nohup ignores stays ignored */
-		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+		/* what nohup ignores stays ignored; a shell's "run &" ignores SIGINT, which `stop`
+		   needs */
+		if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 &&
+		    old.sa_handler == SIG_IGN)
 			continue;
 		(void)uv_signal_start(&session->signals[i], on_signal, numbers[i]);
 	}
