@@ -13,8 +13,8 @@
  *
  *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
  *         sweep, this guest -> forwarding -> tap up -> route
- *   down: tap down -> guest out of the filter -> tap deleted -> if no tap is
- *         left: forwarding restored, tables removed
+ *   down: tap down -> guest out of the filter (the last one: forwarding
+ *         restored, all of the filter removed) -> tap deleted
  *
  * A keeper that was killed leaves its tap as long as somebody holds its
  * descriptor, and its elements in the filter. The next keeper sweeps the
@@ -319,37 +319,58 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 	return r < 0 ? r : open_tap(net, &s, err);
 }
 
-static int remove_skeleton_after_last(struct network *net, int lock, struct error *err)
-{
-	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
-	int r = rtnl_list_links(&net->nl, &links, err);
-
-	if (r < 0 || count_ours(&links) > 0)
-		return r;
-	return remove_skeleton(lock, err);
-}
-
 /* The interface may have gone with its last descriptor, its number never comes again. */
 static bool is_gone(int r)
 {
 	return r == -ENODEV || r == -EINVAL;
 }
 
-static int remove_guest(struct network *net, int lock, struct error *err)
+/* Is no tap there but this one (if it still is)? Return: 1, 0, or error. */
+static int is_last(struct network *net, struct error *err)
+{
+	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
+	int r = rtnl_list_links(&net->nl, &links, err);
+
+	for (size_t i = 0; r == 0 && i < links.len; i++)
+		if (links.items[i].group == RULES_GROUP && links.items[i].index != net->index)
+			return 0;
+	return r < 0 ? r : 1;
+}
+
+static int remove_elements(struct network *net, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
-	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0;
 
-	if (r < 0 && !is_gone(r))
+	if (!net->filtered)
+		return 0;
+	rules_remove_guest(&text, &net->guest);
+	return nft_run(&text, lock, NULL, err);
+}
+
+static int leave_filter(struct network *net, int lock, struct error *err)
+{
+	int r = is_last(net, err);
+
+	if (r < 0)
 		return r;
-	if (net->filtered) {
-		rules_remove_guest(&text, &net->guest);
-		r = nft_run(&text, lock, NULL, err);
-		if (r < 0)
-			return r;
+	return r ? remove_skeleton(lock, err) : remove_elements(net, lock, err);
+}
+
+/* Whatever fails, the tap goes: without it the elements mean nothing. */
+static int remove_guest(struct network *net, int lock, struct error *err)
+{
+	struct error second = ERROR_INIT;
+	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0, deleted = 0;
+
+	if (r == 0 || is_gone(r))
+		r = leave_filter(net, lock, err);
+	if (net->index)
+		deleted = rtnl_delete_link(&net->nl, net->index, &second);
+	if (r == 0 && deleted < 0 && !is_gone(deleted)) {
+		*err = second;
+		r = deleted;
 	}
-	r = net->index ? rtnl_delete_link(&net->nl, net->index, err) : 0;
-	return r < 0 && !is_gone(r) ? r : 0;
+	return r;
 }
 
 void network_close_sockets(struct network *net)
@@ -371,8 +392,6 @@ int network_down(struct network *net, struct error *err)
 	if (net->nl.socket) {
 		lock = take_lock(err);
 		r = lock < 0 ? lock : remove_guest(net, lock, err);
-		if (r == 0)
-			r = remove_skeleton_after_last(net, lock, err);
 	}
 	rtnl_close(&net->nl);
 	return r;
