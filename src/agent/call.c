@@ -261,8 +261,6 @@ int call_receive(struct call *call, const uint8_t *bytes, size_t len, struct err
 	if (n != (ssize_t)len)
 		return error_set(err, E_PROTOCOL, "the agent does not speak HTTP/2: %s",
 				 n < 0 ? nghttp2_strerror((int)n) : "bytes left over");
-	if (!call->done && !nghttp2_session_want_read(call->session))
-		return error_set(err, E_PROTOCOL, "the agent ended the session");
 	return 0;
 }
 
@@ -273,7 +271,9 @@ bool call_has_answered(const struct call *call)
 
 bool call_is_done(const struct call *call)
 {
-	return call->done;
+	/* a broken session is over once nghttp2 has said so to the other side */
+	return call->done || (!call->pending_len && !nghttp2_session_want_read(call->session) &&
+			      !nghttp2_session_want_write(call->session));
 }
 
 int call_status(const struct call *call, struct error *err)
@@ -283,6 +283,8 @@ int call_status(const struct call *call, struct error *err)
 	if (call->status > 0)
 		return error_set(err, E_FAILED, "the agent refused: %s (status %d)", call->why,
 				 call->status);
+	if (!call->done)
+		return error_set(err, E_PROTOCOL, "the agent does not keep to HTTP/2");
 	if (call->refused)
 		return error_set(err, E_FAILED, "the agent refused");
 	return error_set(err, E_FAILED, "the agent gave up the call (HTTP/2 code %u)", call->reset);

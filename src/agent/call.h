@@ -41,9 +41,9 @@ int call_receive(struct call *call, const uint8_t *bytes, size_t len, struct err
 
 /* Has the other side shown that it speaks HTTP/2? */
 bool call_has_answered(const struct call *call);
-/* The stream has ended; call_status() is known. */
+/* The stream, or a broken session, has ended; call_status() is known. */
 bool call_is_done(const struct call *call);
-/* Return: 0 status OK; -E_FAILED with the agent's (made printable) message. */
+/* Return: 0 status OK; -E_FAILED with the agent's (made printable) message; -E_PROTOCOL. */
 int call_status(const struct call *call, struct error *err) must_use_;
 
 #endif

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linzer-agent and the relay, without a VM: a socket plays the virtio-serial port.
+
+The host's side is build/src/agent/agent-relay-stand-in, which is src/agent/relay.c as `run` has
+it; commands go through `linzer exec` to a stand-in VM whose control.sock it serves.
+"""
+
+import fcntl
+import os
+import pty
+import secrets
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import threading
+
+import pytest
+
+from conftest import BUILD, ROOT
+
+AGENT = BUILD / "linzer-agent"
+RELAY = BUILD / "src" / "agent" / "agent-relay-stand-in"
+MAGIC = b"Linzer\r\x01"
+
+
+class Stage:
+    """A running stand-in VM, its relay, and an agent in its "guest"."""
+
+    def __init__(self, linzer):
+        self.linzer = linzer
+        self.port = linzer.home / "port"
+        self.children = []
+        self.relay = self.start(RELAY, self.port, linzer.vm("vm") / "control.sock",
+                                stdout=subprocess.PIPE, text=True)
+        while not self.port.exists():
+            assert self.relay.poll() is None
+        self.agent = self.start_agent()
+
+    def start(self, *args, **options):
+        child = subprocess.Popen(list(map(str, args)), stdin=subprocess.DEVNULL, **options)
+        self.children.append(child)
+        return child
+
+    def start_agent(self):
+        agent = self.start(AGENT, "--device", self.port, "--no-vsock", "--user", "root")
+        assert self.relay.stdout.readline() == "ready\n"
+        return agent
+
+    def exec(self, *args, **options):
+        return self.linzer("exec", *args, **options)
+
+    def end(self):
+        for child in self.children:
+            child.kill()
+            child.wait()
+        self.relay.stdout.close()
+
+
+@pytest.fixture
+def stage(linzer):
+    linzer("create", "--linux", "--disk-size", "1", "vm", check=True)
+    run = subprocess.Popen(["/usr/bin/python3", ROOT / "tests" / "stand_in.py", linzer.vm("vm")],
+                           stdout=subprocess.PIPE)
+    assert run.stdout.readline() == b"ready\n"
+    stage = Stage(linzer)
+    yield stage
+    stage.end()
+    run.kill()
+    run.communicate()
+
+
+def peak_kib(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+def test_output_and_exit_code(stage):
+    done = stage.exec("vm", "sh", "-c", "echo out; echo err >&2; exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, "out\n", "err\n")
+
+
+def test_words_are_passed_verbatim(stage):
+    assert stage.exec("vm", "printf", "%s|", "--", "-x", "a b", "").stdout == "--|-x|a b||"
+    assert stage.exec("vm", "--").returncode == 127
+
+
+def test_signal_and_missing_command(stage):
+    assert stage.exec("vm", "sh", "-c", "kill -KILL $$").returncode == 137
+    done = stage.exec("vm", "no-such-command")
+    assert done.returncode == 127
+    assert "no-such-command" in done.stderr
+
+
+def test_input_only_when_asked_for(stage):
+    assert stage.exec("-i", "vm", "cat", input="some input").stdout == "some input"
+    assert stage.exec("vm", "cat", input="some input").stdout == ""
+    closed = subprocess.run(f"exec {stage.linzer.program()} exec -i vm cat <&-", shell=True,
+                            env=stage.linzer.environment(), capture_output=True, timeout=30)
+    assert (closed.returncode, closed.stdout) == (0, b"")
+
+
+def test_terminal_without_a_terminal_is_80x24(stage):
+    assert stage.exec("-t", "vm", "stty", "size", text=False).stdout == b"24 80\r\n"
+
+
+def test_terminal_is_raw_and_restored(stage):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    before = termios.tcgetattr(slave)
+    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c", "stty size; read x; echo got $x",
+                               stdin=slave, stdout=slave, stderr=slave)
+    seen = b""
+    while b"33 99" not in seen:
+        seen += os.read(master, 4096)
+    assert termios.tcgetattr(slave) != before
+    os.write(master, b"word\r")
+    while b"got word" not in seen:
+        seen += os.read(master, 4096)
+    assert child.wait(30) == 0
+    assert termios.tcgetattr(slave) == before
+    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c", "echo up; sleep 600",
+                               stdin=slave, stdout=slave, stderr=slave)
+    while b"up" not in seen:
+        seen += os.read(master, 4096)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == -signal.SIGTERM
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_100_mb_both_ways_in_bounded_memory(stage):
+    size = 100_000_000
+    done = stage.exec("-i", "vm", "cat", input=bytes(size), text=False)
+    assert len(done.stdout) == size
+    assert peak_kib(stage.agent.pid) < 8 * 1024
+    assert peak_kib(stage.relay.pid) < 8 * 1024
+
+
+def test_many_at_once(stage):
+    results = {}
+
+    def one(number):
+        results[number] = stage.exec("vm", "sh", "-c", f"sleep 0.1; echo {number}").stdout
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {n: f"{n}\n" for n in range(40)}
+
+
+def test_a_stalled_client_delays_no_other(stage):
+    stalled = stage.linzer.start("exec", "vm", "cat", "/dev/zero", stdout=subprocess.PIPE)
+    assert stalled.stdout.read(1) == b"\0"
+    for _ in range(3):
+        assert stage.exec("vm", "echo", "here", timeout=30).stdout == "here\n"
+    assert peak_kib(stage.agent.pid) < 8 * 1024
+
+
+def test_a_client_that_goes_hangs_up_its_command(stage, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    client = stage.linzer.start("exec", "vm", "sh", "-c", f"exec sleep 600 > {fifo}")
+    with open(fifo, "rb") as ends_with_the_command:
+        client.kill()
+        assert ends_with_the_command.read() == b""
+
+
+def test_agent_that_dies_and_comes_back(stage):
+    running = stage.linzer.start("exec", "vm", "sleep", "600", stderr=subprocess.PIPE)
+    assert stage.exec("vm", "true").returncode == 0
+    stage.agent.kill()
+    assert running.wait(30) == 1
+    assert stage.relay.stdout.readline() == "hangup\n"
+    stage.start_agent()
+    assert stage.exec("vm", "echo", "again").stdout == "again\n"
+
+
+def test_not_running(linzer):
+    linzer("create", "--linux", "--disk-size", "1", "vm", check=True)
+    done = linzer("exec", "vm", "true")
+    assert (done.returncode, done.stderr) == (2, 'VM "vm" is not running\n')
+    done = linzer("exec", "other", "true")
+    assert (done.returncode, done.stderr) == (2, 'the specified VM "other" does not exist\n')
+
+
+# ---- the port itself, spoken to by hand ----
+
+
+def frame(kind, payload=b"", stream=0):
+    return struct.pack(">BBHI", kind, 0, len(payload), stream) + payload
+
+
+class Host:
+    def __init__(self, listener):
+        self.socket = listener.accept()[0]
+        self.socket.settimeout(30)
+        self.bytes = b""
+
+    def read_until(self, wanted):
+        while wanted not in self.bytes:
+            more = self.socket.recv(65536)
+            assert more
+            self.bytes += more
+        at = self.bytes.index(wanted) + len(wanted)
+        self.bytes = self.bytes[at:]
+
+    def greet(self):
+        nonce = secrets.token_bytes(16)
+        self.socket.sendall(bytes(32776) + frame(1, MAGIC + nonce))
+        self.read_until(frame(2, MAGIC + nonce + bytes(16))[:-16])
+        while len(self.bytes) < 16:
+            self.bytes += self.socket.recv(65536)
+        guest = self.bytes[:16]
+        self.bytes = self.bytes[16:]
+        self.socket.sendall(frame(3, MAGIC + guest))
+
+
+@pytest.fixture
+def port(tmp_path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "port"))
+    listener.listen()
+    listener.settimeout(30)
+    agent = subprocess.Popen([AGENT, "--device", tmp_path / "port", "--no-vsock"])
+    yield listener
+    agent.kill()
+    agent.wait()
+    listener.close()
+
+
+def opens_a_stream(host):
+    """An HTTP/2 server answers on it with its SETTINGS."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    host.socket.sendall(frame(5, stream=1) + frame(6, preface, 1))
+    host.read_until(struct.pack(">I", 1) + b"\0\0")
+
+
+def test_stale_bytes_are_skipped(port):
+    host = Host(port)
+    fake = secrets.token_bytes(16)
+    host.socket.sendall(frame(3, MAGIC + fake) + frame(5, stream=1) + b"junk" * 100_000)
+    host.greet()
+    opens_a_stream(host)
+
+
+def test_end_of_file_means_reopen(port):
+    for _ in range(3):
+        host = Host(port)
+        host.greet()
+        opens_a_stream(host)
+        host.socket.sendall(frame(6, bytes(100), 1)[:50])
+        host.socket.close()
+
+
+def test_a_broken_frame_is_survived(port):
+    host = Host(port)
+    host.greet()
+    host.socket.sendall(b"\xff" * 64)
+    host.read_until(frame(4, MAGIC))
+    host.greet()
+    opens_a_stream(host)
