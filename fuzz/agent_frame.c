@@ -15,33 +15,46 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
+struct side;
+
+struct owner {
+	struct side *side;
+	struct frame_stream *stream; /* NULL: not in use */
+};
+
 struct side {
 	struct frame_link *link;
-	struct frame_stream *stream;
 	bool consume;
+	struct owner owners[FRAME_STREAMS_MAX];
 };
 
 static void ignore(void *arg unused_)
 {
 }
 
+/* There are never more streams than owners. */
 static void *opened(void *arg, struct frame_stream *stream)
 {
-	((struct side *)arg)->stream = stream;
-	return arg;
+	struct side *side = arg;
+	struct owner *owner = side->owners;
+
+	while (owner->stream)
+		owner++;
+	*owner = (struct owner){ side, stream };
+	return owner;
 }
 
-static void data(void *owner, const uint8_t *bytes unused_, size_t len)
+static void data(void *arg, const uint8_t *bytes unused_, size_t len)
 {
-	struct side *side = owner;
+	struct owner *owner = arg;
 
-	if (side->consume && side->stream)
-		frame_consumed(side->stream, len);
+	if (owner->side->consume)
+		frame_consumed(owner->stream, len);
 }
 
-static void closed(void *owner, bool clean unused_)
+static void closed(void *arg, bool clean unused_)
 {
-	((struct side *)owner)->stream = NULL;
+	((struct owner *)arg)->stream = NULL;
 }
 
 static const struct frame_events events = { ignore, ignore, opened, data, ignore, ignore, closed };
@@ -63,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	struct side host = { .consume = true }, guest = { .consume = true };
 	struct side *target;
+	struct owner *first;
 
 	if (len < 2)
 		return 0;
@@ -74,23 +88,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		carry(guest.link, host.link);
 		carry(host.link, guest.link);
 	}
-	host.stream = frame_open(host.link, &host);
-	if (host.stream && (bytes[0] & 2))
+	host.owners[0] = (struct owner){ &host, frame_open(host.link, &host.owners[0]) };
+	if (host.owners[0].stream && (bytes[0] & 2))
 		carry(host.link, guest.link);
 	target = bytes[0] & 4 ? &guest : &host;
 	target->consume = bytes[0] & 8;
+	first = &target->owners[0];
 	for (size_t at = 2, n; at < len; at += n) {
 		n = len - at < (size_t)bytes[1] + 1 ? len - at : (size_t)bytes[1] + 1;
 		if (frame_receive(target->link, bytes + at, n) < 0)
 			frame_start(target->link);
-		if (target->stream && frame_room(target->stream) >= n)
-			frame_send(target->stream, bytes + at, n);
+		if (first->stream && frame_room(first->stream) >= n)
+			frame_send(first->stream, bytes + at, n);
 		frame_sent(target->link, frame_output(target->link).len / 2);
 	}
-	if (target->stream && (bytes[0] & 16))
-		frame_end(target->stream);
-	else if (target->stream)
-		frame_reset(take(target->stream));
+	if (first->stream && (bytes[0] & 16))
+		frame_end(first->stream);
+	else if (first->stream)
+		frame_reset(take(first->stream));
 	frame_stop(target->link);
 	frame_link_free(host.link);
 	frame_link_free(guest.link);
