@@ -10,25 +10,13 @@
 #include "store/vm.h"
 
 struct run_args {
-	const char *name;
-	bool no_graphics, graphics;
-	bool serial;
-	const char *serial_path;
-	bool no_audio, no_clipboard, recovery, vnc, vnc_experimental;
-	struct strings disks;
-	const char *rosetta;
-	struct strings dirs;
-	bool nested;
-	struct strings net_bridged;
-	bool net_softnet;
-	struct strings softnet_allow, softnet_block, softnet_expose;
+	const char *name, *serial_path, *rosetta, *root_disk_opts, *provisioning_opts;
+	struct strings disks, dirs, net_bridged, softnet_allow, softnet_block, softnet_expose;
 	struct optional_number softnet_control_fd;
-	bool net_host;
-	const char *root_disk_opts;
-	bool suspendable, capture_system_keys, no_trackpad, no_pointer, no_keyboard;
-	const char *provisioning_opts;
 	int accel;
-	bool detach, wait_ready;
+	bool no_graphics, graphics, serial, no_audio, no_clipboard, recovery, vnc, vnc_experimental;
+	bool nested, net_softnet, net_host, suspendable, capture_system_keys;
+	bool no_trackpad, no_pointer, no_keyboard, detach, wait_ready;
 };
 
 static const char *const accel_choices[] = { "auto", "kvm", "tcg", NULL };
@@ -36,63 +24,64 @@ static const char *const accel_choices[] = { "auto", "kvm", "tcg", NULL };
 #define AT(member) offsetof(struct run_args, member)
 
 static const struct option options[] = {
-	{ "no-graphics", 0, OPTION_FLAG, AT(no_graphics), NULL, "do not open a window", NULL, 0 },
-	{ "graphics", 0, OPTION_FLAG, AT(graphics), NULL, "open a window also with VNC", NULL,
+	{ "no-graphics", 0, OPTION_FLAG, AT(no_graphics), NULL, "Do not open a window.", NULL, 0 },
+	{ "graphics", 0, OPTION_FLAG, AT(graphics), NULL, "Open a window also with VNC.", NULL,
 	  OPTION_PRIVATE },
 	{ "serial", 0, OPTION_FLAG, AT(serial), NULL,
-	  "open a new pseudo-terminal for the serial console", NULL, 0 },
+	  "Open a new pseudo-terminal for the serial console.", NULL, 0 },
 	{ "serial-path", 0, OPTION_STRING, AT(serial_path), "path",
-	  "attach the serial console to this terminal", NULL, 0 },
-	{ "no-audio", 0, OPTION_FLAG, AT(no_audio), NULL, "no sound", NULL, 0 },
-	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "no shared clipboard", NULL, 0 },
-	{ "recovery", 0, OPTION_FLAG, AT(recovery), NULL, "no meaning for Linux guests", NULL,
+	  "Attach the serial console to this terminal.", NULL, 0 },
+	{ "no-audio", 0, OPTION_FLAG, AT(no_audio), NULL, "No sound.", NULL, 0 },
+	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "No shared clipboard.", NULL, 0 },
+	{ "recovery", 0, OPTION_FLAG, AT(recovery), NULL, "No meaning for Linux guests.", NULL,
 	  OPTION_HIDDEN },
-	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL, "serve the display by the guest's own VNC server",
+	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL, "Serve the display by the guest's own VNC server.",
 	  NULL, 0 },
 	{ "vnc-experimental", 0, OPTION_FLAG, AT(vnc_experimental), NULL,
-	  "serve the display by VNC", NULL, 0 },
+	  "Serve the display by VNC.", NULL, 0 },
 	{ "disk", 0, OPTION_STRINGS, AT(disks), "path[:options]",
-	  "attach a raw disk image: ro, sync=none|fsync|full, caching=automatic|cached|uncached",
+	  "Attach a raw disk image: ro, sync=none|fsync|full, caching=automatic|cached|uncached.",
 	  NULL, 0 },
-	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "no meaning on this host", NULL,
+	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "No meaning on this host.", NULL,
 	  OPTION_HIDDEN },
-	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]", "share a folder", NULL, 0 },
-	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "let the guest use virtualization", NULL, 0 },
-	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface", "a bridged network card",
+	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]", "Share a folder.", NULL, 0 },
+	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
+	  0 },
+	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface", "A bridged network card.",
 	  NULL, 0 },
-	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL, "an isolated network", NULL, 0 },
+	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL, "An isolated network.", NULL, 0 },
 	{ "net-softnet-allow", 0, OPTION_STRINGS, AT(softnet_allow), "list",
-	  "networks to open in the isolated network", NULL, 0 },
+	  "Networks to open in the isolated network.", NULL, 0 },
 	{ "net-softnet-block", 0, OPTION_STRINGS, AT(softnet_block), "list",
-	  "networks to close in the isolated network", NULL, 0 },
+	  "Networks to close in the isolated network.", NULL, 0 },
 	{ "net-softnet-expose", 0, OPTION_STRINGS, AT(softnet_expose), "list",
-	  "host ports to forward to the guest", NULL, 0 },
+	  "Host ports to forward to the guest.", NULL, 0 },
 	{ "net-softnet-control-fd", 0, OPTION_U16, AT(softnet_control_fd), "fd",
-	  "a socket for changes of the running VM's rules", NULL, OPTION_HIDDEN },
-	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL, "a network with this host alone", NULL,
+	  "A socket for changes of the running VM's rules.", NULL, OPTION_HIDDEN },
+	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL, "A network with this host alone.", NULL,
 	  0 },
 	{ "root-disk-opts", 0, OPTION_STRING, AT(root_disk_opts), "options",
-	  "options of the root disk, as for --disk", NULL, 0 },
+	  "Options of the root disk, as for --disk.", NULL, 0 },
 	{ "suspendable", 0, OPTION_FLAG, AT(suspendable), NULL,
-	  "accepted: every VM here can be suspended", NULL, OPTION_HIDDEN },
+	  "Accepted: every VM here can be suspended.", NULL, OPTION_HIDDEN },
 	{ "capture-system-keys", 0, OPTION_FLAG, AT(capture_system_keys), NULL,
-	  "give system keys to the window", NULL, 0 },
-	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "no trackpad", NULL, 0 },
-	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "no pointer device", NULL, 0 },
-	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "no keyboard", NULL, 0 },
+	  "Give system keys to the window.", NULL, 0 },
+	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "No trackpad.", NULL, 0 },
+	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "No pointer device.", NULL, 0 },
+	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "No keyboard.", NULL, 0 },
 	{ "provisioning-opts", 0, OPTION_STRING, AT(provisioning_opts), "options",
-	  "no meaning for Linux guests", NULL, OPTION_HIDDEN },
+	  "No meaning for Linux guests.", NULL, OPTION_HIDDEN },
 	{ "accel", 0, OPTION_CHOICE, AT(accel), "accel",
-	  "auto, kvm or tcg: how the guest's code is run", accel_choices, 0 },
+	  "Auto, kvm or tcg: how the guest's code is run.", accel_choices, 0 },
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL,
-	  "return when the VM runs; its output goes to run.log", NULL, 0 },
+	  "Return when the VM runs; its output goes to run.log.", NULL, 0 },
 	{ "wait-ready", 0, OPTION_FLAG, AT(wait_ready), NULL,
-	  "return when the VM's agent answers (implies --detach)", NULL, 0 },
+	  "Return when the VM's agent answers (implies --detach).", NULL, 0 },
 	{ 0 },
 };
 
 static const struct argument arguments[] = {
-	{ "name", ARGUMENT_ONE, AT(name), "VM name", COMPLETES_VM },
+	{ "name", ARGUMENT_ONE, AT(name), "VM name.", COMPLETES_VM },
 	{ 0 },
 };
 
