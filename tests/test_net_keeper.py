@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """linzer-net's keeper: who may talk to whom, and that nothing of it is ever left."""
 
-import grp
+import fcntl
 import os
 import pathlib
 import random
@@ -319,6 +319,14 @@ def test_orderly_end(lab):
     keeper.close()  # the tap's descriptor stays open, as QEMU's would
     assert keeper.wait() == 0, keeper.process.stderr.read()
     assert lab.leftovers() == NOTHING
+
+
+def test_tap_made_persistent_by_its_holder_goes_too(lab):
+    """A hostile QEMU asks the kernel to keep the tap (TUNSETPERSIST)."""
+    keeper = lab.up()
+    fcntl.ioctl(keeper.tap, 0x400454CB, 1)
+    keeper.close()
+    assert keeper.wait() == 0 and lab.leftovers() == NOTHING
 
 
 def test_sigterm(lab):

@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 /* One message of the kernel's; libmnl's own limit is 8 KiB or a page. */
-enum { MESSAGE_MAX = 32 * 1024, REQUEST_MAX = 512 };
+enum { MESSAGE_MAX = 32 * 1024, REQUEST_MAX = 512, LIST_TRIES = 100 };
 
 struct request {
 	char bytes[REQUEST_MAX];
@@ -121,15 +121,29 @@ static int read_link(const struct nlmsghdr *header, void *arg)
 	return MNL_CB_OK;
 }
 
-int rtnl_list_links(struct rtnl *nl, struct rtnl_links *links, struct error *err)
+static int list_once(struct rtnl *nl, struct rtnl_links *links)
 {
 	struct request r;
 	struct ifinfomsg *info =
 		request_begin(nl, &r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
-	int code;
 
 	info->ifi_family = AF_UNSPEC;
-	code = request_talk(nl, &r, read_link, links);
+	return request_talk(nl, &r, read_link, links);
+}
+
+int rtnl_list_links(struct rtnl *nl, struct rtnl_links *links, struct error *err)
+{
+	size_t before = links->len;
+	int code = list_once(nl, links);
+
+	/* interfaces came or went while they were listed: one may be missing */
+	for (unsigned i = 0; code == -EINTR && i < LIST_TRIES; i++) {
+		links->len = before;
+		rtnl_close(nl); /* with the rest of that list */
+		if (rtnl_open(nl, err) < 0)
+			return -err->code;
+		code = list_once(nl, links);
+	}
 	if (code == 0)
 		return 0;
 	errno = -code;
