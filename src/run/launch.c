@@ -88,16 +88,25 @@ static int error_pipe(struct session *session, struct handed *h, struct error *e
 	return 0;
 }
 
-/* The VM's own variable store, made from the firmware's template on its first run. */
+/* Is there a variable store of the size that this firmware wants? */
+static bool has_variables(const struct session *session, size_t wanted)
+{
+	struct stat st;
+
+	return fstatat(session->vm.dir, efivars, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && (size_t)st.st_size == wanted;
+}
+
+/*
+ * The VM's own variable store, made from the firmware's template on its first
+ * run, and anew where another firmware (or architecture) wants another size.
+ */
 static int open_variables(struct session *session, struct error *err)
 {
 	auto_str template = STR_INIT;
-	int r;
+	int r = fs_read_file(AT_FDCWD, session->engine.firmware_vars, FIRMWARE_MAX, &template, err);
 
-	if (faccessat(session->vm.dir, efivars, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return fs_open(session->vm.dir, efivars, O_RDWR | O_NOFOLLOW, err);
-	r = fs_read_file(AT_FDCWD, session->engine.firmware_vars, FIRMWARE_MAX, &template, err);
-	if (r == 0)
+	if (r == 0 && !has_variables(session, template.len))
 		r = fs_replace_file(session->vm.dir, efivars, template.ptr, template.len, 0600,
 				    err);
 	if (r < 0)
