@@ -462,7 +462,8 @@ def churn(lab, seconds, stop):
 
 
 @pytest.mark.parametrize("seconds", [
-    6, pytest.param(60, marks=pytest.mark.skipif("LINZER_SOAK" not in os.environ, reason="make soak"))])
+    6, pytest.param(60, marks=[pytest.mark.soak,
+                               pytest.mark.skipif("SOAK" not in os.environ, reason="make soak")])])
 def test_probe_never_passes_while_helpers_come_and_go(lab, seconds):
     """Eight helpers come and go by kill -9 while one guest tries all the time what it may not."""
     one, two = lab.up(), lab.up()
