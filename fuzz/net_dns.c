@@ -19,8 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	uint8_t failure[DNS_QUERY_MAX];
 
 	assert(question <= len && question <= DNS_QUERY_MAX);
-	(void)dns_is_answer((struct slice){ bytes, len }, 0x0102,
-			    (struct slice){ fixed, sizeof(fixed) });
+	(void)!dns_is_answer((struct slice){ bytes, len }, 0x0102,
+			     (struct slice){ fixed, sizeof(fixed) });
 	if (question == 0)
 		return 0;
 	memcpy(failure, bytes, question);
