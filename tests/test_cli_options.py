@@ -70,7 +70,7 @@ def test_help_behind_a_guests_command_is_the_guests(linzer):
     done = linzer("exec", "missing", "ls", "--help", "-h", "--version", program="tart")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'the specified VM "missing" does not exist\n'
-    assert linzer("exec", "--help", "missing", "ls").stdout.startswith("Execute")
+    assert linzer("exec", "--help", "missing", "ls").stdout.startswith("Run a command")
     assert linzer("help", "--help").stdout == linzer("--help").stdout
 
 

@@ -25,6 +25,12 @@ def processes(*names):
     return {pid for pid, namespace in found.items() if namespace == here}
 
 
+def what_runs(*names):
+    """For a failure's message: what those processes are and wait for."""
+    return subprocess.run(["ps", "-o", "pid,ppid,stat,wchan:20,etimes,args", "-p", ",".join(map(str, processes(*names)))],
+                          capture_output=True, text=True).stdout
+
+
 def picture(linzer):
     """Everything that could leak, on the host and in the home."""
     return {
@@ -107,8 +113,8 @@ def test_sigkill_at_any_moment(linzer, base):
         time.sleep(0.03 * n)
         child.kill()
         child.wait()
-        eventually(lambda: not processes("linzer-net", "qemu-system-x86"), 1.5)
-        eventually(lambda: interfaces() == before["interfaces"], 0.5)
+        eventually(lambda: not processes("linzer-net", "qemu-system-x86"), 5, lambda: what_runs("linzer-net", "qemu-system-x86"))
+        eventually(lambda: interfaces() == before["interfaces"], 5)
         assert nft_tables() == before["tables"]
     linzer("run", "--detach", base, check=True)
     linzer("stop", base, "--timeout", 1, check=True)
@@ -149,7 +155,7 @@ def test_keeper_killed_stops_the_vm(linzer, base):
             pass
     out, err = child.communicate(timeout=10)
     assert child.returncode == 1 and "network" in err, (out, err)
-    eventually(lambda: not alive(state["qemuPid"]), 1)
+    eventually(lambda: not alive(state["qemuPid"]), 5)
     assert state["interface"] not in interfaces()
     linzer("run", "--detach", base, check=True)
     linzer("stop", base, "--timeout", 1, check=True)

@@ -14,11 +14,11 @@ import pytest
 BOOT = 240  # seconds; a boot takes 15-25 s on an idle machine, under TCG
 
 
-def eventually(what, seconds=BOOT):
+def eventually(what, seconds=BOOT, explain=lambda: "timed out"):
     """Poll `what` until it is true."""
     end = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < end, "timed out"
+        assert time.monotonic() < end, explain()
         time.sleep(0.1)
 
 
@@ -256,12 +256,10 @@ class TestEnds:
     def test_sigkill_leaves_nothing(self, guests, run):
         state = runtime(guests, "short")
         run.kill()
-        began = time.monotonic()
         run.communicate(timeout=5)  # nobody else holds its pipes
-        eventually(lambda: not alive(state["qemuPid"]), 1)
-        eventually(lambda: state["interface"] not in interfaces(), 1)
-        eventually(lambda: not named_in_filter(state), 1.5)
-        assert time.monotonic() - began < 3
+        eventually(lambda: not alive(state["qemuPid"]), 5)
+        eventually(lambda: state["interface"] not in interfaces(), 5)
+        eventually(lambda: not named_in_filter(state), 5)  # how long it takes: bench/sigkill.py
         route = subprocess.run(["ip", "route", "show", state["address"]], capture_output=True, text=True)
         assert route.stdout == ""
         assert json.loads(guests("get", "--format", "json", "short").stdout)["State"] == "stopped"
