@@ -16,10 +16,18 @@ import time
 LINZER = pathlib.Path(os.environ.get("BUILD", "build")).resolve() / "linzer"
 
 
+def ended(pid):
+    """Gone, or a zombie that only waits for init to collect it."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def until_gone(state):
     """When each thing was first seen gone, in ms."""
     checks = {
-        "qemu": lambda: not pathlib.Path(f"/proc/{state['qemuPid']}").exists(),
+        "qemu": lambda: ended(state["qemuPid"]),
         "tap": lambda: not pathlib.Path(f"/sys/class/net/{state['interface']}").exists(),
         "route": lambda: not subprocess.check_output(["ip", "route", "show", state["address"]]),
         "filter": lambda: state["interface"] not in
