@@ -71,14 +71,14 @@ static int call_file(struct call *call, int fd, bool write)
 	return SANDBOX_FIRST_FD + (int)call->file_count++;
 }
 
-/* A node of @driver on the descriptor @fd of the sandbox. */
+/* A node of @driver on the descriptor @fd of the sandbox. QEMU's locks are not our locks. */
 static json_t *node(const char *driver, int fd)
 {
 	char path[sizeof("/proc/self/fd/") + 12];
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return json_pack("{s:s, s:{s:s, s:s}}", "driver", driver, "file", "driver", "file",
-			 "filename", path);
+	return json_pack("{s:s, s:{s:s, s:s, s:s}}", "driver", driver, "file", "driver", "file",
+			 "filename", path, "locking", "off");
 }
 
 static void add_node(struct call *call, const json_t *description)

@@ -95,7 +95,10 @@ static int allow_program(int ruleset, const char *program, struct error *err)
 
 	for (size_t i = 0; r == 0 && i < array_size(libraries); i++)
 		r = allow_path(ruleset, libraries[i], ALLOW_LIBRARIES, err);
-	return r < 0 ? r : allow_path(ruleset, "/etc/ld.so.cache", ALLOW_READ, err);
+	if (r == 0)
+		r = allow_path(ruleset, "/etc/ld.so.cache", ALLOW_READ, err);
+	/* QEMU tries its locks there, and says a word of it before what really fails */
+	return r < 0 ? r : allow_path(ruleset, "/dev/null", ALLOW_WRITE, err);
 }
 
 /* Return: a Landlock ruleset, as a descriptor. */
