@@ -27,7 +27,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { READ_CHUNK = 64 * 1024, TEXT_MAX = 300 };
+enum { READ_CHUNK = 64 * 1024, TEXT_MAX = 300, NOBODY = -1, POSTED = -2 };
 
 struct qmp {
 	int fd;
@@ -37,7 +37,8 @@ struct qmp {
 	size_t scanned; /* so many bytes of .in hold no line end */
 	struct qmp_message answer; /* of the waiting call; .object NULL: not yet */
 	int64_t next_id;
-	int64_t waiting; /* id of the waiting call, -1: none */
+	int64_t waiting; /* id of the waiting call, NOBODY: none */
+	size_t posted; /* commands with the id POSTED that are not answered yet */
 	bool greeted; /* the greeting has come */
 	int64_t major, minor; /* the engine's version */
 	json_t *commands; /* set of names, or NULL: not asked yet */
@@ -124,7 +125,7 @@ struct qmp *qmp_new(int fd, qmp_event_fn on_event, void *arg)
 	struct qmp *qmp = xcalloc(1, sizeof(*qmp));
 
 	*qmp = (struct qmp){
-		.fd = fd, .on_event = on_event, .arg = arg, .in = STR_INIT, .waiting = -1
+		.fd = fd, .on_event = on_event, .arg = arg, .in = STR_INIT, .waiting = NOBODY
 	};
 	return qmp;
 }
@@ -176,9 +177,13 @@ static int on_greeting(struct qmp *qmp, const struct qmp_message *m, struct erro
 
 static int on_answer(struct qmp *qmp, struct qmp_message *m, struct error *err)
 {
-	if (m->id != qmp->waiting)
+	if (m->id == POSTED && qmp->posted) {
+		qmp->posted--;
+		return 0;
+	}
+	if (m->id == NOBODY || m->id != qmp->waiting)
 		return error_set(err, E_PROTOCOL, "QEMU answered what nobody asked");
-	qmp->waiting = -1;
+	qmp->waiting = NOBODY;
 	qmp->answer = *m;
 	m->object = NULL;
 	return 0;
@@ -232,7 +237,7 @@ static int receive(struct qmp *qmp, struct error *err)
 	str_grow(&qmp->in, READ_CHUNK);
 	n = recv(qmp->fd, qmp->in.ptr + qmp->in.len, READ_CHUNK, MSG_DONTWAIT);
 	if (n == 0)
-		return error_set(err, E_PROTOCOL, "QEMU closed its control connection");
+		return error_set(err, EPIPE, "QEMU closed its control connection");
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n < 0)
@@ -315,15 +320,14 @@ static int send_all(struct qmp *qmp, const struct str *text, int fd, uint64_t de
 	return r;
 }
 
-static void format_command(const struct qmp *qmp, const char *command, json_t *arguments,
-			   struct str *text)
+static void format_command(int64_t id, const char *command, json_t *arguments, struct str *text)
 {
 	auto_json *message = json_object();
 
 	(void)json_object_set_new(message, "execute", json_string(command));
 	if (arguments)
 		(void)json_object_set(message, "arguments", arguments);
-	(void)json_object_set_new(message, "id", json_integer(qmp->waiting));
+	(void)json_object_set_new(message, "id", json_integer(id));
 	json_add_compact(text, message);
 	str_addc(text, '\n');
 }
@@ -350,7 +354,7 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
 	if (r < 0)
 		return r;
 	qmp->waiting = qmp->next_id++;
-	format_command(qmp, command, consumed, &text);
+	format_command(qmp->waiting, command, consumed, &text);
 	r = converse(qmp, &text, fd, clock_ms() + timeout_ms, err);
 	if (r < 0)
 		return error_wrap(err, "'%s' failed", command);
@@ -362,6 +366,26 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
 	if (result)
 		*result = json_deep_copy(answer.body);
 	return 0;
+}
+
+int qmp_post(struct qmp *qmp, const char *command, struct error *err)
+{
+	auto_str text = STR_INIT;
+	ssize_t n;
+	int r = still_alive(qmp, err);
+
+	if (r < 0)
+		return r;
+	format_command(POSTED, command, NULL, &text);
+	n = send_some(qmp, text.ptr, text.len, -1);
+	if (n == (ssize_t)text.len) {
+		qmp->posted++;
+		return 0;
+	}
+	/* half a command cannot be taken back */
+	errno = n < 0 ? (int)-n : EAGAIN;
+	(void)error_errno(err, "cannot write to QEMU");
+	return die(qmp, err);
 }
 
 int qmp_handshake(struct qmp *qmp, unsigned timeout_ms, struct error *err)

@@ -19,7 +19,7 @@
 struct error;
 struct qmp;
 
-enum { QMP_MESSAGE_MAX = 16 * 1024 * 1024 };
+enum { QMP_MESSAGE_MAX = 1024 * 1024 };
 
 /* @data: the event's "data" object or NULL, borrowed. */
 typedef void (*qmp_event_fn)(void *arg, const char *event, const json_t *data);
@@ -39,7 +39,13 @@ int qmp_handshake(struct qmp *qmp, unsigned timeout_ms, struct error *err) must_
  */
 int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, unsigned timeout_ms,
 	     json_t **result, struct error *err) must_use_;
-/* Read what is there, dispatch events. Return: 0; end of file or rubbish: error. */
+/*
+ * Send a command without arguments and without waiting; how it ends is not told. A peer that
+ * does not read is -EAGAIN, and the connection is dead.
+ */
+int qmp_post(struct qmp *qmp, const char *command, struct error *err) must_use_;
+/* Read what is there, dispatch events. Return: 0; -EPIPE: the end; -E_PROTOCOL: rubbish; or error.
+ */
 int qmp_process(struct qmp *qmp, struct error *err) must_use_;
 /* Does this engine know the command? (query-commands, asked once) 1, 0 or error. */
 int qmp_has_command(struct qmp *qmp, const char *command, struct error *err) must_use_;

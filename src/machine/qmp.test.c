@@ -177,6 +177,18 @@ static void an_answer_nobody_asked_for_is_refused(void **state)
 	assert_dead(f);
 }
 
+/* ... also the number by which we say that nobody asked. */
+static void no_number_is_nobodys(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+
+	greet(f);
+	say(f, "{\"return\":{},\"id\":-1}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
+	assert_dead(f);
+}
+
 static void a_second_greeting_is_refused(void **state)
 {
 	assert_rejected(state, greeting, E_PROTOCOL);
@@ -211,6 +223,52 @@ static void end_of_file_in_a_message_is_an_error(void **state)
 	say(f, "{\"return\":{},");
 	assert_int_equal(shutdown(f->peer, SHUT_RDWR), 0);
 	assert_true(call(f, LONG_MS, NULL, &err) < 0);
+	assert_dead(f);
+}
+
+/* QEMU ends so, without having done anything wrong: not E_PROTOCOL. */
+static void end_of_file_is_no_breach(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+
+	greet(f);
+	assert_int_equal(shutdown(f->peer, SHUT_RDWR), 0);
+	assert_int_equal(qmp_process(f->qmp, &err), -EPIPE);
+	assert_dead(f);
+}
+
+static void what_is_posted_is_answered_later(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	char text[512];
+	ssize_t n;
+
+	greet(f);
+	assert_true(read(f->peer, text, sizeof(text)) > 0); /* qmp_capabilities */
+	assert_int_equal(qmp_post(f->qmp, "quit", &err), 0);
+	n = read(f->peer, text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n > 0 ? n : 0] = '\0';
+	assert_string_equal(text, "{\"execute\":\"quit\",\"id\":-2}\n");
+	say(f, "{\"error\":{\"desc\":\"no\"},\"id\":-2}\n{\"return\":{},\"id\":1}\n");
+	assert_int_equal(call(f, LONG_MS, NULL, &err), 0);
+	say(f, "{\"return\":{},\"id\":-2}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
+}
+
+/* Nothing is posted where it would have to wait. */
+static void a_post_never_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	int r = 0;
+
+	greet(f);
+	for (unsigned i = 0; r == 0 && i < 1000000; i++)
+		r = qmp_post(f->qmp, "quit", &err);
+	assert_int_equal(r, -EAGAIN);
 	assert_dead(f);
 }
 
@@ -372,12 +430,16 @@ int main(void)
 		with_peer(an_answer_without_a_number_is_refused),
 		with_peer(a_second_answer_is_refused),
 		with_peer(an_answer_nobody_asked_for_is_refused),
+		with_peer(no_number_is_nobodys),
 		with_peer(a_second_greeting_is_refused),
 		with_peer(rubbish_is_refused),
 		with_peer(an_array_is_refused),
 		with_peer(a_malformed_event_is_refused),
 		with_peer(an_error_without_text_is_refused),
 		with_peer(end_of_file_in_a_message_is_an_error),
+		with_peer(end_of_file_is_no_breach),
+		with_peer(what_is_posted_is_answered_later),
+		with_peer(a_post_never_waits),
 		with_peer(a_peer_that_never_answers_times_out),
 		with_peer(a_peer_that_never_greets_times_out),
 		with_peer(an_endless_line_is_refused),
