@@ -155,6 +155,31 @@ class TestEngine:
         env = fake("kill -9 $$")
         one_line(linzer("run", empty, env=env), 1, "failed to start the VM")
 
+    def test_engine_too_old(self, linzer, empty, fake):
+        """A QEMU of long ago: its QMP knows too few commands."""
+        env = fake("""exec /usr/bin/python3 -c '
+import json, re, socket, sys
+monitor = socket.socket(fileno=int(re.search("id=qmp,fd=([0-9]+)", " ".join(sys.argv))[1]))
+lines = monitor.makefile("rw")
+def say(message):
+    lines.write(json.dumps(message) + chr(10))
+    lines.flush()
+say({"QMP": {"version": {"qemu": {"major": 1, "minor": 7, "micro": 0}, "package": ""}, "capabilities": []}})
+for line in lines:
+    request = json.loads(line)
+    names = [{"name": "query-commands"}, {"name": "quit"}]
+    say({"return": names if request["execute"] == "query-commands" else {}, "id": request.get("id")})
+' "$@" """)
+        one_line(linzer("run", empty, env=env), 1, "too old")
+
+    @pytest.mark.parametrize("babble", ["yes", "cat /dev/zero", "cat /dev/urandom",
+                                        pytest.param("exec sleep 1000", marks=pytest.mark.soak)])
+    def test_engine_that_babbles(self, linzer, empty, fake, babble):
+        """Instead of QMP: endless lines, zeroes, noise. run ends, and soon."""
+        env = fake(f"""fd=$(echo "$@" | sed 's/.*id=qmp,fd=\\([0-9]*\\).*/\\1/')
+{babble} >&"$fd" """)
+        one_line(linzer("run", empty, env=env), 1, "failed to start the VM")
+
     def test_guest_that_never_answers(self, linzer, empty):
         """An empty disk: no agent ever. exec and ip end by themselves; stop insists."""
         linzer("run", "--detach", empty, check=True)

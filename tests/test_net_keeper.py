@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -154,6 +155,23 @@ def test_the_host_is_no_router_for_others(lab):
     assert lab.setting("ipv4/ip_forward") == "1" and passes()
 
 
+def neighbour(lab, address):
+    """The complete entry of /proc/net/arp, as `linzer ip --resolver arp` looks for it."""
+    lines = lab.run("host", "cat", "/proc/net/arp").splitlines()
+    return any(line.split()[0] == address and int(line.split()[2], 16) & 2 for line in lines)
+
+
+def test_neighbour_table_knows_only_a_guest_that_spoke(lab):
+    guest = lab.up().guest
+    host = lab.socket("host", socket.AF_INET, socket.SOCK_DGRAM)
+    assert not neighbour(lab, guest.address)
+    host.sendto(b"are you there?", (guest.address, 22))
+    assert guest.wait(lambda p: p.type == 0x0806 and p.body[24:28] == socket.inet_aton(guest.address))
+    assert not neighbour(lab, guest.address)
+    assert guest.pings(guest.gateway)
+    assert neighbour(lab, guest.address)
+
+
 def test_route_localnet_stays_off(lab):
     guest = lab.up().guest
     server = udp_server(lab, "host", "127.0.0.1")
@@ -225,6 +243,14 @@ def test_gate_drops_spoofed_arp(lab):
     guest.send(arp(2, guest.mac, other.address, other.address, BROADCAST), type=0x0806, to=BROADCAST)
     assert other.guest.pings(other.gateway) and guest.pings(guest.gateway)
     assert sorted(lab.ip("host", "neigh").split("\n")) == sorted(before.split("\n"))
+
+
+def test_proxy_arp_ends_with_the_subnet(lab):
+    """Nobody learns from ARP which other addresses and networks the host has."""
+    guest = lab.up().guest
+    assert guest.resolve("192.168.64.200")
+    for address in (UPLINK, WORLD, "198.51.100.77", "127.0.0.1", "192.168.65.1"):
+        assert not guest.resolve(address, 0.2), address
 
 
 def test_address_probe_is_not_answered(lab):
@@ -408,6 +434,73 @@ def test_last_one_cleans_up_after_a_killed_one(lab):
     assert lab.setting("ipv4/conf/up0/forwarding") == "0"
 
 
+def test_half_of_the_filter_deleted_is_no_leftover(lab):
+    keeper = lab.up()
+    keeper.process.kill()
+    keeper.wait()
+    keeper.close_tap()
+    lab.run("host", "nft", "delete", "table", "inet", "linzer")
+    assert lab.up().stop() == 0 and gone(lab, 0)
+
+
+def waits_for_lock(keeper):
+    """Wait until the keeper waits for the lock of /run/linzer (proc(5): locks)."""
+    end = time.monotonic() + 5
+    while not re.search(rf"-> FLOCK .* {keeper.process.pid} ", pathlib.Path("/proc/locks").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_late_teardown_spares_the_next_of_the_same_name(lab):
+    """A VM is killed and runs again before its first keeper got the lock to clean up."""
+    old = lab.up(wanted="192.168.64.5")
+    lock = os.open("/run/linzer", os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    new = lab.keeper(wanted="192.168.64.5")
+    new.sock.send(new.request())
+    waits_for_lock(new)
+    old.close()
+    old.close_tap()
+    waits_for_lock(old)
+    os.close(lock)
+    new.started(new.receive())
+    assert old.wait() == 0, old.process.stderr.read()
+    assert new.guest.pings(WORLD)
+    assert new.stop() == 0 and gone(lab, 0)
+
+
+def closed_again(lab, one, two, server):
+    """Frames that must not pass; the first ones may, until the keepers have noticed."""
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        one.send(udp(one.address, 1, two.address, 7777, b"x"))
+        one.send(udp(two.address, 1, one.gateway, 7777, b"x"))
+        passed = two.wait(lambda p: p.proto == 17, 0.1)
+        try:
+            passed = server.recv(100)
+        except TimeoutError:
+            pass
+        if not passed and one.pings(WORLD, 0.2) and two.pings(WORLD, 0.2):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("words", ["flush ruleset", "delete table inet linzer", "delete table netdev linzer"])
+def test_filter_taken_away_is_put_back(lab, words):
+    """As by `systemctl restart nftables`: running guests are closed again, and go on."""
+    one, two = lab.up(), lab.up()
+    server = udp_server(lab, "host", "0.0.0.0")
+    for _ in range(2):
+        lab.run("host", "nft", *words.split())
+        assert closed_again(lab, one.guest, two.guest, server)
+        assert not arrives(server, lambda: one.guest.send(udp(two.address, 1, one.gateway, 7777, b"x")))
+    third = lab.up()
+    assert not third.guest.pings(one.address, 0.3) and third.guest.pings(WORLD)
+    for keeper in (third, one, two):
+        assert keeper.stop() == 0, keeper.process.stderr.read()
+    assert gone(lab, 0) and lab.setting("ipv4/conf/up0/forwarding") == "0"
+
+
 def test_flushed_ruleset_does_not_stop_the_teardown(lab):
     keeper = lab.up()
     lab.run("host", "nft", "flush", "ruleset")
@@ -462,8 +555,7 @@ def churn(lab, seconds, stop):
 
 
 @pytest.mark.parametrize("seconds", [
-    6, pytest.param(60, marks=[pytest.mark.soak,
-                               pytest.mark.skipif("SOAK" not in os.environ, reason="make soak")])])
+    6, pytest.param(60, marks=pytest.mark.soak)])
 def test_probe_never_passes_while_helpers_come_and_go(lab, seconds):
     """Eight helpers come and go by kill -9 while one guest tries all the time what it may not."""
     one, two = lab.up(), lab.up()
@@ -523,6 +615,15 @@ def test_hostile_start_is_refused(lab, name):
     else:
         assert (kind, fds) == (FAILED, []) and fields["text"]
         assert gone(lab, 0)
+
+
+def test_what_the_caller_leaves_to_the_helper_does_not_matter(lab, tmp_path):
+    """Ignored signals, a current directory, limits: inherited by any program."""
+    keeper = lab.up(before=("env", "-C", str(tmp_path), "--ignore-signal=CHLD", "--block-signal"))
+    assert os.readlink(f"/proc/{keeper.process.pid}/cwd") == "/"
+    assert keeper.guest.pings(WORLD)
+    keeper.process.send_signal(signal.SIGTERM)
+    assert keeper.wait() == 0 and gone(lab, 0)
 
 
 @pytest.mark.parametrize("size", [1, 100, 307, 1000])
