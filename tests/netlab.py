@@ -214,7 +214,10 @@ class Keeper:
         return self.receive()
 
     def start(self):
-        kind, fields, fds = self.ask()
+        self.started(self.ask())
+
+    def started(self, answer):
+        kind, fields, fds = answer
         assert kind == STARTED, fields["text"]
         self.__dict__.update({k: v for k, v in fields.items() if k != "mac"})
         self.tap, = fds
@@ -326,6 +329,7 @@ class Guest:
         self.keeper, self.tap, self.mac = keeper, keeper.tap, keeper.mac
         self.address, self.gateway = keeper.address, keeper.gateway
         self.router = None
+        self.silent = False
         self.pump = None
 
     def send_frame(self, frame):
@@ -339,7 +343,15 @@ class Guest:
         while (left := end - time.monotonic()) > 0:
             if select.select([self.tap], [], [], left)[0]:
                 with contextlib.suppress(BlockingIOError):
-                    yield Packet(os.read(self.tap, 65536)[10:])
+                    packet = Packet(os.read(self.tap, 65536)[10:])
+                    self.answer_arp(packet)
+                    yield packet
+
+    def answer_arp(self, p):
+        """As any kernel does while it receives."""
+        if p.type == 0x0806 and p.body[6:8] == b"\0\1" and p.body[24:28] == socket.inet_aton(self.address) and \
+                not self.silent:
+            self.send(arp(2, self.mac, self.address, socket.inet_ntoa(p.body[14:18]), p.by), type=0x0806, to=p.by)
 
     def wait(self, wanted, timeout=3.0):
         """The first frame for which wanted(packet) is true, or None."""

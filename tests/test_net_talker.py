@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import socket
 import struct
 
@@ -129,6 +130,16 @@ def test_malformed_dhcp_is_survived(guest):
         guest.send(udp("0.0.0.0", 68, "255.255.255.255", 67, bad), to=BROADCAST)
     assert guest.wait(lambda p: p.dport == 68, 0.3) is None
     assert dhcp.ask(DISCOVER)[0] == OFFER
+
+
+def test_flood_of_queries_is_relayed_at_a_bounded_rate(lab, guest):
+    resolver = Resolver(lab)
+    for _ in range(4):
+        for i in range(1000):
+            guest.send(udp(guest.address, 20000 + i, guest.gateway, 53, b"not a query"))
+    counters = lab.run("host", "nft", "list", "chain", "netdev", "linzer", guest.keeper.interface)
+    dropped = int(re.search(r"udp dport 53 limit .* counter packets (\d+)", counters)[1])
+    assert dropped > 1000 and not resolver.seen
 
 
 def test_dns_through_a_resolver_on_loopback(lab, guest):

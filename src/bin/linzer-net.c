@@ -28,7 +28,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	(void)umask(077);
-	(void)close_range(CALLER_FD + 1, ~0U, 0);
+	if (chdir("/") < 0 || close_range(CALLER_FD + 1, ~0U, 0) < 0)
+		return 1;
 	if (keeper_main(CALLER_FD, &err) == 0)
 		return 0;
 	(void)fprintf(stderr, "%s\n", err.text);

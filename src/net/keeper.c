@@ -47,6 +47,8 @@ static int open_signals(struct error *err)
 	sigset_t set;
 	int fd;
 
+	/* whatever the caller left to us; ignored, it would hide how nft ended */
+	(void)signal(SIGCHLD, SIG_DFL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
@@ -80,7 +82,7 @@ static struct net_message answer(const struct keeper *k, enum net_message_kind k
 		.kind = kind,
 		.address = g->address,
 		.gateway = g->gateway,
-		.prefix = k->net.prefix,
+		.prefix = k->net.guest.prefix,
 	};
 
 	memcpy(m.mac, g->mac, sizeof(m.mac));
@@ -108,7 +110,7 @@ static noreturn_ void become_talker(struct keeper *k, int sock, pid_t keeper)
 		.dns_tcp = k->net.dns_tcp,
 		.address = k->net.guest.address,
 		.gateway = k->net.guest.gateway,
-		.prefix = k->net.prefix,
+		.prefix = k->net.guest.prefix,
 		.mtu = k->net.mtu,
 	};
 
@@ -202,6 +204,7 @@ static int serve(struct keeper *k, struct error *err)
 		{ .fd = k->run, .events = POLLIN },
 		{ .fd = k->signals, .events = POLLIN },
 		{ .fd = k->talker, .events = POLLIN },
+		{ .fd = k->net.events, .events = POLLIN },
 	};
 	int r = 1;
 
@@ -213,6 +216,8 @@ static int serve(struct keeper *k, struct error *err)
 		}
 		if (fds[0].revents || fds[1].revents)
 			return 0;
+		if (fds[3].revents && network_look_after(&k->net, err) < 0)
+			return -err->code;
 		if (fds[2].revents)
 			r = serve_talker(k, err);
 	}

@@ -14,7 +14,11 @@
  *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
  *         sweep, this guest -> forwarding -> tap up -> route
  *   down: tap down -> guest out of the filter (the last one: forwarding
- *         restored, all of the filter removed) -> tap deleted
+ *         restored, all of the filter removed) -> tap deleted, descriptor
+ *         closed: until then no other guest can have the name
+ *
+ * Who removes our tables (a firewall that is loaded anew) opens the taps. Each
+ * keeper hears of it, takes its tap down and puts its part of the filter back.
  *
  * A keeper that was killed leaves its tap as long as somebody holds its
  * descriptor, and its elements in the filter. The next keeper sweeps the
@@ -44,18 +48,16 @@ enum { MTU_MAX = 1500, MTU_MIN = 1280 };
 struct survey {
 	struct rtnl_links links;
 	struct rules_taps taps; /* in the filter */
-	struct strings closed; /* interfaces that do not forward */
 };
-#define SURVEY_INIT                                                     \
-	{                                                               \
-		.links = VEC_INIT, .taps = VEC_INIT, .closed = VEC_INIT \
+#define SURVEY_INIT                                  \
+	{                                            \
+		.links = VEC_INIT, .taps = VEC_INIT, \
 	}
 
 static void survey_release(struct survey *s)
 {
 	rtnl_links_release(&s->links);
 	rules_taps_release(&s->taps);
-	strings_release(&s->closed);
 }
 #define auto_survey cleanup_(survey_release) struct survey
 
@@ -76,11 +78,11 @@ static bool has_link(const struct survey *s, const char *name)
 }
 
 /* What the list says; -ENOENT where the filter is not there. */
-static int ask_filter(void (*list)(struct str *), int lock, struct str *answer, struct error *err)
+static int ask_filter(const char *list, int lock, struct str *answer, struct error *err)
 {
 	auto_str ask = STR_INIT;
 
-	list(&ask);
+	str_adds(&ask, list);
 	return nft_run(&ask, lock, answer, err);
 }
 
@@ -98,7 +100,7 @@ static int remove_skeleton(int lock, struct error *err)
 {
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT, answer = STR_INIT;
-	int r = ask_filter(rules_list_opened, lock, &answer, err);
+	int r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 
 	if (r == -ENOENT)
 		return 0;
@@ -121,11 +123,10 @@ static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error
 	if (count_ours(&s->links) == 0)
 		r = remove_skeleton(lock, err);
 	else
-		r = ask_filter(rules_list_taps, lock, &answer, err);
+		r = ask_filter(RULES_LIST_TAPS, lock, &answer, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	rules_read_taps(answer.ptr, &s->taps);
-	uplink_find_closed(&s->links, &s->closed);
 	return 0;
 }
 
@@ -241,7 +242,7 @@ static int make_tap(struct network *net, struct error *err)
 		r = tap_configure(net->guest.name, err);
 	if (r < 0)
 		return r;
-	return rtnl_add_address(&net->nl, net->index, net->guest.gateway, net->prefix, err);
+	return rtnl_add_address(&net->nl, net->index, net->guest.gateway, net->guest.prefix, err);
 }
 
 static int make_sockets(struct network *net, struct error *err)
@@ -258,36 +259,30 @@ static int make_sockets(struct network *net, struct error *err)
 	return net->dns_tcp < 0 ? net->dns_tcp : 0;
 }
 
-/* One transaction: the skeleton, what others left, this guest, the interfaces to open. */
+/* One transaction: what others left, the skeleton, the interfaces to open, this guest. */
 static int install_filter(struct network *net, const struct survey *s, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
 
-	rules_add_skeleton(&text);
 	for (size_t i = 0; i < s->taps.len; i++)
 		if (!has_link(s, s->taps.items[i].name))
 			rules_sweep_guest(&text, s->taps.items[i].name, s->taps.items[i].gateway);
+	rules_add_skeleton(&text);
+	for (size_t i = 0; i < net->opened.len; i++)
+		rules_add_opened(&text, net->opened.items[i]);
 	if (tap_host_forwards())
 		rules_clear_opened(&text);
-	for (size_t i = 0; i < s->closed.len; i++)
-		rules_add_opened(&text, s->closed.items[i]);
 	rules_add_guest(&text, &net->guest);
 	net->filtered = true;
 	return nft_run(&text, lock, NULL, err);
 }
 
-static int open_tap(struct network *net, const struct survey *s, struct error *err)
+static int open_tap(struct network *net, struct error *err)
 {
 	const struct rules_guest *g = &net->guest;
-	int r = uplink_open(&s->closed, err);
+	int r = rtnl_set_up(&net->nl, net->index, true, err);
 
-	if (r == 0)
-		r = rtnl_set_up(&net->nl, net->index, true, err);
-	if (r == 0)
-		r = rtnl_add_route(&net->nl, net->index, g->address, g->gateway, err);
-	if (r == 0)
-		r = rtnl_add_neighbour(&net->nl, net->index, g->address, g->mac, err);
-	return r;
+	return r < 0 ? r : rtnl_add_route(&net->nl, net->index, g->address, g->gateway, err);
 }
 
 int network_up(struct network *net, const struct net_conf *conf, const uint8_t mac[6],
@@ -301,7 +296,7 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 		return lock;
 	memcpy(net->guest.mac, mac, sizeof(net->guest.mac));
 	net->guest.gateway = subnet_gateway(&conf->subnet);
-	net->prefix = conf->subnet.prefix;
+	net->guest.prefix = conf->subnet.prefix;
 	r = rtnl_open(&net->nl, err);
 	if (r == 0)
 		r = look_around(&s, &net->nl, lock, err);
@@ -315,11 +310,33 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 	if (r == 0)
 		r = make_sockets(net, err);
 	if (r == 0)
-		r = install_filter(net, &s, lock, err);
-	return r < 0 ? r : open_tap(net, &s, err);
+		r = net->events = nft_watch(err);
+	if (r < 0)
+		return r;
+	uplink_find_closed(&s.links, &net->opened);
+	r = install_filter(net, &s, lock, err);
+	if (r == 0)
+		r = uplink_open(&net->opened, err);
+	return r < 0 ? r : open_tap(net, err);
 }
 
-/* The interface may have gone with its last descriptor, its number never comes again. */
+int network_look_after(struct network *net, struct error *err)
+{
+	auto_survey nothing = SURVEY_INIT;
+	auto_fd lock = -1;
+	int r;
+
+	if (!nft_lost_table(net->events, "linzer"))
+		return 0;
+	r = rtnl_set_up(&net->nl, net->index, false, err);
+	if (r < 0)
+		return r;
+	lock = take_lock(err);
+	r = lock < 0 ? lock : install_filter(net, &nothing, lock, err);
+	return r < 0 ? r : open_tap(net, err);
+}
+
+/* Somebody may have deleted the interface; its number never comes again. */
 static bool is_gone(int r)
 {
 	return r == -ENODEV || r == -EINVAL;
@@ -373,18 +390,24 @@ static int remove_guest(struct network *net, int lock, struct error *err)
 	return r;
 }
 
+static void close_all(int *const fds[], size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		cleanup_close_(fds[i]);
+		*fds[i] = -1;
+	}
+}
+
 void network_close_sockets(struct network *net)
 {
-	int *const all[] = { &net->tap, &net->dhcp, &net->dns_udp, &net->dns_tcp };
+	int *const all[] = { &net->dhcp, &net->dns_udp, &net->dns_tcp };
 
-	for (size_t i = 0; i < array_size(all); i++) {
-		cleanup_close_(all[i]);
-		*all[i] = -1;
-	}
+	close_all(all, array_size(all));
 }
 
 int network_down(struct network *net, struct error *err)
 {
+	int *const rest[] = { &net->events, &net->tap };
 	auto_fd lock = -1;
 	int r = 0;
 
@@ -393,6 +416,8 @@ int network_down(struct network *net, struct error *err)
 		lock = take_lock(err);
 		r = lock < 0 ? lock : remove_guest(net, lock, err);
 	}
+	close_all(rest, array_size(rest));
+	strings_release(&net->opened);
 	rtnl_close(&net->nl);
 	return r;
 }

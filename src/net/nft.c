@@ -2,13 +2,22 @@
 #include "net/nft.h"
 
 #include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/process.h"
 
-enum { ANSWER_MAX = 16 * 1024 * 1024, TIME_LIMIT_MS = 10 * 1000, LOCK_FD = 3 };
+enum {
+	ANSWER_MAX = 16 * 1024 * 1024,
+	TIME_LIMIT_MS = 10 * 1000,
+	LOCK_FD = 3,
+	EVENT_MAX = 32 * 1024
+};
 
 static const char *find_nft(void)
 {
@@ -45,4 +54,56 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
 	errors.ptr[strcspn(errors.ptr, "\n")] = '\0';
 	return error_set(err, strstr(errors.ptr, "No such file") ? ENOENT : E_FAILED,
 			 "nft failed: %s", errors.ptr);
+}
+
+int nft_watch(struct error *err)
+{
+	const struct sockaddr_nl group = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = 1U << (NFNLGRP_NFTABLES - 1),
+	};
+	auto_fd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&group, sizeof(group)) < 0)
+		return error_errno(err, "cannot watch the filter");
+	return take_fd(&fd);
+}
+
+/* mnl_attr_for_each() is not clean with -Wconversion, parsing by callbacks is. */
+static int read_table_name(const struct nlattr *a, void *arg)
+{
+	const char **name = arg;
+
+	if (mnl_attr_get_type(a) == NFTA_TABLE_NAME &&
+	    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) == 0)
+		*name = mnl_attr_get_str(a);
+	return MNL_CB_OK;
+}
+
+static bool removes_table(const struct nlmsghdr *header, const char *name)
+{
+	const char *removed = "";
+
+	if (header->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE))
+		return false;
+	(void)mnl_attr_parse(header, sizeof(struct nfgenmsg), read_table_name, &removed);
+	return strcmp(removed, name) == 0;
+}
+
+bool nft_lost_table(int watch, const char *name)
+{
+	uint64_t event[EVENT_MAX / sizeof(uint64_t)];
+	ssize_t n = recv(watch, event, sizeof(event), MSG_DONTWAIT | MSG_TRUNC);
+	int left;
+
+	if (n < 0)
+		return errno != EAGAIN && errno != EINTR; /* ENOBUFS: events are lost */
+	if (n > (ssize_t)sizeof(event))
+		return true;
+	left = (int)n;
+	for (struct nlmsghdr *h = (struct nlmsghdr *)event; mnl_nlmsg_ok(h, left);
+	     h = mnl_nlmsg_next(h, &left))
+		if (removes_table(h, name))
+			return true;
+	return false;
 }

@@ -2,6 +2,8 @@
 #ifndef NET_NFT_H
 #define NET_NFT_H
 
+#include <stdbool.h>
+
 #include "base/str.h"
 
 struct error;
@@ -15,5 +17,13 @@ struct error;
  * own first line.
  */
 int nft_run(const struct str *text, int lock, struct str *answer, struct error *err) must_use_;
+
+/*
+ * A socket that is readable when anybody changed the rules of this network
+ * namespace. Return: fd or error.
+ */
+int nft_watch(struct error *err) must_use_;
+/* Read one message of it: was a table of this name removed (or may have been: some are lost)? */
+bool nft_lost_table(int watch, const char *name) must_use_;
 
 #endif

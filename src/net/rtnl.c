@@ -218,21 +218,6 @@ int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct
 	return request_do(nl, &r, "add the guest's route", err);
 }
 
-int rtnl_add_neighbour(struct rtnl *nl, unsigned index, struct in_addr guest, const uint8_t mac[6],
-		       struct error *err)
-{
-	struct request r;
-	struct ndmsg *m = request_begin(nl, &r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
-					sizeof(struct ndmsg));
-
-	m->ndm_family = AF_INET;
-	m->ndm_ifindex = (int)index;
-	m->ndm_state = NUD_PERMANENT;
-	mnl_attr_put_u32(r.header, NDA_DST, guest.s_addr);
-	mnl_attr_put(r.header, NDA_LLADDR, 6, mac);
-	return request_do(nl, &r, "add the guest's neighbour entry", err);
-}
-
 static int read_route_attribute(const struct nlattr *a, void *arg)
 {
 	struct rtnl_route *route = arg;

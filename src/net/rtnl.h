@@ -50,9 +50,6 @@ int rtnl_add_address(struct rtnl *nl, unsigned index, struct in_addr address, un
 /* @guest/32 over the interface; -EEXIST where anyone has that route already. */
 int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,
 		   struct error *err) must_use_;
-/* A neighbour that is never asked for. */
-int rtnl_add_neighbour(struct rtnl *nl, unsigned index, struct in_addr guest, const uint8_t mac[6],
-		       struct error *err) must_use_;
 
 struct rtnl_route {
 	unsigned prefix; /* of the route that matches */

@@ -18,7 +18,6 @@ static const char declarations[] =
 	"add map " INET " taps { type ifname : ipv4_addr; }\n"
 	"add set " INET " opened { type ifname; }\n"
 	"add set " INET " guests { type ifname . ipv4_addr; }\n"
-	"add set " INET " sources { type ipv4_addr; }\n"
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
 	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
@@ -54,7 +53,7 @@ static const char skeleton_rules[] =
 	"add rule " INET " service iifgroup " GROUP " tcp dport 53 "
 	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
 	"flush chain " INET " source\n"
-	"add rule " INET " source ip saddr @sources oifgroup != " GROUP " masquerade\n";
+	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP " masquerade\n";
 
 struct dotted {
 	char text[INET_ADDRSTRLEN];
@@ -74,35 +73,40 @@ void rules_add_skeleton(struct str *text)
 	str_adds(text, skeleton_rules);
 }
 
-/* The gate: before this chain's end, whatever no rule accepted is dropped. */
+/*
+ * The gate: what no rule accepts is dropped. ARP is answered for the subnet
+ * only (proxy ARP would tell which networks the host has); an address probe
+ * has no sender yet (RFC 5227 section 1.1). The limits are the talker's, who
+ * has to read all that gets through.
+ */
+static const char gate[] =
+	"add chain " NETDEV " %1$s { type filter hook ingress device \"%1$s\" "
+	"priority -300; policy drop; }\n"
+	"flush chain " NETDEV " %1$s\n"
+	"add rule " NETDEV " %1$s ether saddr != %2$s drop\n"
+	"add rule " NETDEV " %1$s ether type arp arp operation request "
+	"arp daddr ip != %4$s/%5$u drop\n"
+	"add rule " NETDEV " %1$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+	"arp saddr ether %2$s arp saddr ip %3$s accept\n"
+	"add rule " NETDEV " %1$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+	"arp operation request arp saddr ether %2$s arp saddr ip 0.0.0.0 accept\n"
+	"add rule " NETDEV " %1$s ether type ip ip daddr 127.0.0.0/8 drop\n"
+	"add rule " NETDEV " %1$s ether type ip ip daddr %4$s udp dport 53 "
+	"limit rate over 1000/second burst 1000 packets counter drop\n"
+	"add rule " NETDEV " %1$s ether type ip udp dport 67 "
+	"limit rate over 100/second burst 100 packets counter drop\n"
+	"add rule " NETDEV " %1$s ether type ip ip saddr %3$s accept\n"
+	"add rule " NETDEV " %1$s ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
+	"udp sport 68 udp dport 67 accept\n";
+
 static void add_gate(struct str *text, const struct rules_guest *g)
 {
 	const uint8_t *m = g->mac;
-	struct dotted address = dotted(g->address);
 	auto_free char *mac =
 		str_format("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-	auto_free char *rule = str_format("add rule " NETDEV " %s", g->name);
 
-	str_addf(text,
-		 "add chain " NETDEV " %s { type filter hook ingress device \"%s\" "
-		 "priority -300; policy drop; }\n",
-		 g->name, g->name);
-	str_addf(text, "%s ether saddr != %s drop\n", rule, mac);
-	str_addf(text,
-		 "%s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
-		 "arp saddr ether %s arp saddr ip %s accept\n",
-		 rule, mac, address.text);
-	/* an address probe has no sender yet (RFC 5227 section 1.1) */
-	str_addf(text,
-		 "%s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
-		 "arp operation request arp saddr ether %s arp saddr ip 0.0.0.0 accept\n",
-		 rule, mac);
-	str_addf(text, "%s ether type ip ip daddr 127.0.0.0/8 drop\n", rule);
-	str_addf(text, "%s ether type ip ip saddr %s accept\n", rule, address.text);
-	str_addf(text,
-		 "%s ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
-		 "udp sport 68 udp dport 67 accept\n",
-		 rule);
+	str_addf(text, gate, g->name, mac, dotted(g->address).text, dotted(g->gateway).text,
+		 g->prefix);
 }
 
 static void add_elements(struct str *text, const struct rules_guest *g)
@@ -111,7 +115,6 @@ static void add_elements(struct str *text, const struct rules_guest *g)
 
 	str_addf(text, "add element " INET " taps { \"%s\" : %s }\n", g->name, gateway.text);
 	str_addf(text, "add element " INET " guests { \"%s\" . %s }\n", g->name, address.text);
-	str_addf(text, "add element " INET " sources { %s }\n", address.text);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . udp : %u }\n", g->name,
 		 gateway.text, g->dns_udp);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . tcp : %u }\n", g->name,
@@ -126,7 +129,6 @@ static void delete_elements(struct str *text, const char *name, struct in_addr g
 
 	str_addf(text, "delete element " INET " taps { \"%s\" }\n", name);
 	str_addf(text, "delete element " INET " guests { \"%s\" . %s }\n", name, address.text);
-	str_addf(text, "delete element " INET " sources { %s }\n", address.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . udp }\n", name,
 		 gateway.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . tcp }\n", name,
@@ -188,16 +190,6 @@ bool rules_is_plain_name(const char *name)
 	size_t len = strlen(name);
 
 	return len > 0 && len < IFNAMSIZ && strspn(name, plain) == len;
-}
-
-void rules_list_taps(struct str *text)
-{
-	str_adds(text, "list map " INET " taps\n");
-}
-
-void rules_list_opened(struct str *text)
-{
-	str_adds(text, "list set " INET " opened\n");
 }
 
 /* The quoted name at @at, which is a '"'. Return: after it; NULL at the text's end. */

@@ -10,7 +10,7 @@
  * Two tables. "inet linzer" is the skeleton: whatever enters or leaves an
  * interface of our group is dropped unless a set or map names that interface
  * with that address. It holds no rule of a single guest: guests are elements
- * (of taps, guests, sources, services), so a packet costs the same whether
+ * (of taps, guests, services), so a packet costs the same whether
  * two or a thousand guests run. "netdev linzer" holds one chain for each tap,
  * at ingress, before any protocol of the host sees the frame: the gate that
  * lets through only ARP and IPv4 with the guest's own MAC and address.
@@ -39,12 +39,14 @@ struct rules_guest {
 	char name[SUBNET_NAME_SIZE];
 	struct in_addr address;
 	struct in_addr gateway;
+	unsigned prefix; /* of the subnet */
 	uint8_t mac[6];
 	uint16_t dns_udp, dns_tcp; /* ports that 53 of the gateway is redirected to */
 };
 
 /* Tables, sets, chains if absent; the skeleton's rules anew. */
 void rules_add_skeleton(struct str *text);
+/* Right also where all or a part of this same guest is there. */
 void rules_add_guest(struct str *text, const struct rules_guest *guest);
 /* Right whatever of the skeleton or the guest is there. */
 void rules_remove_guest(struct str *text, const struct rules_guest *guest);
@@ -67,8 +69,8 @@ struct rules_tap {
 DEFINE_VEC(rules_taps, struct rules_tap)
 
 /* Ask nft for taps (opened): one command alone, nft 1.0.6 cannot do two. */
-void rules_list_taps(struct str *text);
-void rules_list_opened(struct str *text);
+#define RULES_LIST_TAPS "list map inet linzer taps\n"
+#define RULES_LIST_OPENED "list set inet linzer opened\n"
 /* Read nft's answer; what is not of the expected form is skipped. */
 void rules_read_taps(const char *answer, struct rules_taps *taps);
 void rules_read_opened(const char *answer, struct strings *opened);
