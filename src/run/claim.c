@@ -4,21 +4,13 @@
  * Making the VM ours. Order of locks: the home's (so that no two VMs start
  * with one MAC), the VM's .lock, the running lock. The first is given up when
  * the third is held; .lock when QEMU has the disks.
- *
- * What `set` left in config.next.json while an earlier run held the lock (and
- * was killed before it could put it in place) is put in place here, before the
- * lock: a record lock belongs to the inode that we are about to replace.
  */
 
 #include "run/session.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
-#include "base/fs.h"
 #include "run/run.h"
 #include "store/home.h"
 
@@ -41,16 +33,6 @@ static int settle_mac(struct session *session, struct error *err)
 	return vm_write_config(&session->vm, &session->config, err);
 }
 
-static int apply_pending_config(struct session *session, struct error *err)
-{
-	if (renameat(session->vm.dir, "config.next.json", session->vm.dir, "config.json") == 0)
-		return fs_sync_dir(session->vm.dir, ".", err);
-	if (errno == ENOENT)
-		return 0;
-	return error_errno(err, "cannot apply the new configuration of VM \"%s\"",
-			   session->vm.name);
-}
-
 int session_claim(struct session *session, struct error *err)
 {
 	auto_fd home_fd = -1;
@@ -67,9 +49,7 @@ int session_claim(struct session *session, struct error *err)
 		return session->vm_lock;
 	if (vm_running_pid(&session->vm))
 		return already_running(session, err);
-	r = apply_pending_config(session, err);
-	if (r == 0)
-		r = vm_read_config(&session->vm, &session->config, err);
+	r = vm_read_config(&session->vm, &session->config, err);
 	if (r == 0)
 		r = settle_mac(session, err);
 	if (r < 0)

@@ -11,6 +11,21 @@
 #include "store/home.h"
 #include "store/vm.h"
 
+enum { LOG_MAX = 1024 * 1024 };
+
+/* run.log goes on from run to run; one that has become long begins anew. */
+static int open_log(const struct vm *vm, struct error *err)
+{
+	auto_fd log = fs_open(vm->dir, "run.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, err);
+	struct stat st;
+
+	if (log < 0)
+		return log;
+	if (fstat(log, &st) < 0 || (st.st_size > LOG_MAX && ftruncate(log, 0) < 0))
+		return error_errno(err, "cannot open '%s'", "run.log");
+	return take_fd(&log);
+}
+
 static int redirect_output(const struct home *home, const char *name, struct error *err)
 {
 	auto_vm vm = VM_INIT;
@@ -23,7 +38,7 @@ static int redirect_output(const struct home *home, const char *name, struct err
 	null = fs_open(AT_FDCWD, "/dev/null", O_RDWR, err);
 	if (null < 0)
 		return null;
-	log = fs_open(vm.dir, "run.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, err);
+	log = open_log(&vm, err);
 	if (log < 0)
 		return log;
 	if (dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||

@@ -178,13 +178,42 @@ static int fill_plan(struct session *session, const struct handed *h, struct err
 	return accel_decide(plan->arch, session->options->accel, &plan->accel, err);
 }
 
+/*
+ * What QEMU sees of our environment: where to find libraries and put temporary files. The rest,
+ * with whatever passwords are in it, is no business of a guest that took it over.
+ */
+static void add_environment(struct strings *env)
+{
+	static const char *const names[] = { "PATH", "LD_LIBRARY_PATH", "TMPDIR" };
+
+	strings_add(env, "LC_ALL=C");
+	for (size_t i = 0; i < array_size(names); i++) {
+		const char *value = getenv(names[i]);
+
+		if (value)
+			strings_addf(env, "%s=%s", names[i], value);
+	}
+	strings_take(env, NULL);
+}
+
+/* The group that may open /dev/kvm; root's is none to give to QEMU. Return: is there one? */
+static bool find_kvm_group(enum plan_accel accel, gid_t *group)
+{
+	struct stat st;
+
+	if (accel != PLAN_KVM || stat("/dev/kvm", &st) < 0 || st.st_gid == 0)
+		return false;
+	*group = st.st_gid;
+	return true;
+}
+
 static int start_qemu(struct session *session, const struct handed *h, struct error *err)
 {
 	auto_strings argv = VEC_INIT;
 	struct process_fd fds[CHILD_FDS_MAX];
 	size_t count = 0;
+	auto_strings env = VEC_INIT;
 	gid_t kvm_group = 0;
-	struct stat st;
 	int r = qemu_arguments(&session->plan, session->engine.program, &argv, fds, &count,
 			       CHILD_FDS_MAX - 2, err);
 
@@ -193,8 +222,10 @@ static int start_qemu(struct session *session, const struct handed *h, struct er
 	strings_take(&argv, NULL);
 	fds[count++] = (struct process_fd){ h->errors, 1 };
 	fds[count++] = (struct process_fd){ h->errors, 2 };
+	add_environment(&env);
 	struct process_spec spec = {
 		.argv = (const char *const *)argv.items,
+		.env = (const char *const *)env.items,
 		.fds = fds,
 		.fd_count = count,
 		.drop = session->identity.drop,
@@ -202,12 +233,9 @@ static int start_qemu(struct session *session, const struct handed *h, struct er
 		.gid = session->identity.uid,
 		.no_new_privs = true,
 		.new_session = true,
+		.groups = &kvm_group,
+		.group_count = find_kvm_group(session->plan.accel, &kvm_group) ? 1 : 0,
 	};
-	if (session->plan.accel == PLAN_KVM && stat("/dev/kvm", &st) == 0) {
-		kvm_group = st.st_gid;
-		spec.groups = &kvm_group;
-		spec.group_count = 1;
-	}
 	r = process_start(&spec, &session->qemu, err);
 	if (r < 0)
 		return r;

@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "base/attr.h"
+#include "base/error.h"
 #include "machine/engine.h"
 #include "machine/plan.h"
 #include "net/helper.h"
@@ -28,7 +29,6 @@
 #include "store/runtime.h"
 #include "store/vm.h"
 
-struct error;
 struct home;
 struct qmp;
 struct relay;
@@ -77,11 +77,13 @@ struct session {
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
 	uv_poll_t qmp_poll, net_poll, qemu_poll, errors_poll, manage_poll;
-	uv_timer_t kill_timer, room_timer;
+	uv_timer_t kill_timer, room_timer, runtime_timer;
+	bool runtime_changed; /* and is to be written when runtime_timer fires */
+	uint64_t full_told; /* when a full disk was last spoken of (clock_ms), 0: never */
 	enum session_end end;
 	bool guest_shut_down; /* QEMU said so */
 	bool quit_sent;
-	char failure[512];
+	struct error failure; /* of END_BY_FAILURE, printable */
 	int status_pipe; /* --detach: who waits for us; -1 */
 };
 
@@ -90,7 +92,6 @@ void session_on_event(void *arg, const char *event, const json_t *data);
 /* Keep QEMU's last line of @text as the reason of a failure. */
 void session_keep_error(struct session *session, const char *text, size_t len);
 
-/* From here on, signals wait for session_supervise(). */
 int session_init(struct session *session, struct error *err) must_use_;
 void session_release(struct session *session);
 
@@ -98,7 +99,10 @@ void session_release(struct session *session);
 int session_claim(struct session *session, struct error *err) must_use_;
 int session_open_disks(struct session *session, struct error *err) must_use_;
 int session_launch(struct session *session, struct error *err) must_use_;
-/* Serve until the end. Return: the exit status. */
+/*
+ * Serve until the end. Return: the exit status. Before, a signal ends the process as SIGKILL
+ * would, which every stage must bear anyway.
+ */
 int session_supervise(struct session *session, struct error *err) must_use_;
 /* Answer one client of manage.sock, taking @client over. */
 void session_answer(struct session *session, int client);

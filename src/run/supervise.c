@@ -3,6 +3,9 @@
 /*
  * Theory of operation
  *
+ * Nothing here waits for QEMU, which may be its guest's by now: commands are posted. Only a
+ * freeze (freeze.c) has to wait, and bounds it.
+ *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
  * stderr, the network keeper's socket, the console, manage.sock, and (inside the
  * relay) the agent's port and control.sock. The loop ends when QEMU has
@@ -30,6 +33,7 @@
 #include <unistd.h>
 
 #include "agent/relay.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "machine/qmp.h"
@@ -37,14 +41,15 @@
 #include "run/run.h"
 #include "store/manage.h"
 
-enum { QUIT_MS = 5000, CALL_MS = 5000, ROOM_MS = 2000 };
+enum { QUIT_MS = 5000, ROOM_MS = 2000, TELL_MS = 60000, RUNTIME_MS = 500 };
 
+/* @why may be the engine's words. */
 static void fail(struct session *session, const char *why)
 {
 	if (session->end != END_NOT_YET)
 		return;
 	session->end = END_BY_FAILURE;
-	(void)snprintf(session->failure, sizeof(session->failure), "%s", why);
+	(void)error_set(&session->failure, E_FAILED, "%s", why);
 }
 
 static void kill_qemu(struct session *session)
@@ -69,7 +74,7 @@ static void quit(struct session *session)
 	}
 	session->quit_sent = true;
 	(void)uv_timer_start(&session->kill_timer, on_kill_timer, QUIT_MS, 0);
-	if (qmp_call(session->qmp, "quit", NULL, -1, CALL_MS, NULL, &ignored) < 0)
+	if (qmp_post(session->qmp, "quit", &ignored) < 0)
 		kill_qemu(session);
 }
 
@@ -78,7 +83,7 @@ static void press_power_button(struct session *session)
 	struct error err = ERROR_INIT;
 
 	(void)puts("Requesting guest OS to stop...");
-	if (qmp_call(session->qmp, "system_powerdown", NULL, -1, CALL_MS, NULL, &err) < 0)
+	if (qmp_post(session->qmp, "system_powerdown", &err) < 0)
 		(void)fprintf(stderr, "cannot request the guest to stop: %s\n", err.text);
 }
 
@@ -107,13 +112,24 @@ static void on_room_timer(uv_timer_t *timer)
 	struct session *session = timer->data;
 	struct error ignored = ERROR_INIT;
 
-	(void)!qmp_call(session->qmp, "cont", NULL, -1, CALL_MS, NULL, &ignored);
+	(void)!qmp_post(session->qmp, "cont", &ignored);
 }
 
-/* The host's disk is full: QEMU paused the guest, which loses nothing if it is resumed. */
+/*
+ * The host's disk is full: QEMU paused the guest, which loses nothing if it is resumed. That is
+ * tried again and again, but told now and then.
+ */
 static void on_full_disk(struct session *session)
 {
-	(void)fputs("no space is left for the VM's disk: it is paused until there is\n", stderr);
+	uint64_t now = clock_ms();
+
+	if (uv_is_active((const uv_handle_t *)&session->room_timer))
+		return;
+	if (!session->full_told || now - session->full_told >= TELL_MS) {
+		session->full_told = now;
+		(void)fputs("no space is left for the VM's disk: it is paused until there is\n",
+			    stderr);
+	}
 	(void)uv_timer_start(&session->room_timer, on_room_timer, ROOM_MS, 0);
 }
 
@@ -168,12 +184,27 @@ static void on_qemu_errors(uv_poll_t *poll, int status, int events)
 		(void)uv_poll_stop(poll);
 }
 
+static void on_runtime_timer(uv_timer_t *timer);
+
+/* At once, but not more often than RUNTIME_MS: an agent can come and go as fast as it likes. */
 static void write_runtime(struct session *session)
 {
 	struct error err = ERROR_INIT;
 
+	session->runtime_changed = uv_is_active((const uv_handle_t *)&session->runtime_timer);
+	if (session->runtime_changed)
+		return;
+	(void)uv_timer_start(&session->runtime_timer, on_runtime_timer, RUNTIME_MS, 0);
 	if (runtime_write(&session->vm, &session->runtime, &err) < 0)
 		(void)fprintf(stderr, "%s\n", err.text);
+}
+
+static void on_runtime_timer(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+
+	if (session->runtime_changed)
+		write_runtime(session);
 }
 
 static void on_network(uv_poll_t *poll, int status, int events)
@@ -224,7 +255,7 @@ static void close_handle(uv_handle_t *handle, void *arg)
 
 static void judge_end(struct session *session, int raw)
 {
-	char why[sizeof(session->failure)];
+	char why[64];
 
 	if (session->end != END_NOT_YET)
 		return;
@@ -232,13 +263,11 @@ static void judge_end(struct session *session, int raw)
 		session->end = END_BY_GUEST;
 		return;
 	}
-	if (session->last_error[0])
-		(void)snprintf(why, sizeof(why), "%s", session->last_error);
-	else if (WIFSIGNALED(raw))
+	if (WIFSIGNALED(raw))
 		(void)snprintf(why, sizeof(why), "QEMU was killed by signal %d", WTERMSIG(raw));
 	else
 		(void)snprintf(why, sizeof(why), "QEMU ended with status %d", WEXITSTATUS(raw));
-	fail(session, why);
+	fail(session, session->last_error[0] ? session->last_error : why);
 }
 
 static void on_qemu_end(uv_poll_t *poll, int status, int events)
@@ -299,10 +328,42 @@ static int open_services(struct session *session, struct error *err)
 	return watch_all(session, err);
 }
 
+static const int signal_numbers[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
+
+static void init_timer(struct session *session, uv_timer_t *timer)
+{
+	(void)uv_timer_init(&session->loop, timer);
+	timer->data = session;
+}
+
+/* A shell's "run &" ignores SIGINT, which `stop` needs. */
+static void hear_signals(void)
+{
+	struct sigaction old;
+	sigset_t none;
+
+	for (size_t i = 0; i < 2; i++)
+		if (sigaction(signal_numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+			(void)signal(signal_numbers[i], SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* From here on, signals are the loop's. What nohup ignores stays ignored. */
+static void watch_signals(struct session *session)
+{
+	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
+		struct sigaction old;
+
+		if (signal_numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 &&
+		    old.sa_handler == SIG_IGN)
+			continue;
+		(void)uv_signal_start(&session->signals[i], on_signal, signal_numbers[i]);
+	}
+}
+
 int session_init(struct session *session, struct error *err)
 {
-	static const int numbers[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
-
 	*session = (struct session){
 		.vm = VM_INIT,
 		.config = CONFIG_INIT,
@@ -323,34 +384,32 @@ int session_init(struct session *session, struct error *err)
 		session->root_fds[i] = -1;
 	if (uv_loop_init(&session->loop) != 0)
 		return error_set(err, E_FAILED, "cannot make an event loop");
-	(void)uv_timer_init(&session->loop, &session->kill_timer);
-	session->kill_timer.data = session;
-	(void)uv_timer_init(&session->loop, &session->room_timer);
-	session->room_timer.data = session;
+	init_timer(session, &session->kill_timer);
+	init_timer(session, &session->room_timer);
+	init_timer(session, &session->runtime_timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
-		struct sigaction old;
-
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
-		/* what nohup ignores stays ignored; a shell's "run &" ignores SIGINT, which `stop`
-		   needs */
-		if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 &&
-		    old.sa_handler == SIG_IGN)
-			continue;
-		(void)uv_signal_start(&session->signals[i], on_signal, numbers[i]);
 	}
+	hear_signals();
 	return 0;
 }
 
-/* Put what `set` wrote meanwhile in place, and remove what only a running VM has. */
+/*
+ * Remove what only a running VM has and then, last, put what `set` wrote meanwhile in place: the
+ * new config.json is another inode, which nobody has locked, so the next `run` may begin.
+ */
 static void tidy_directory(struct session *session)
 {
+	struct error err = ERROR_INIT;
+
 	if (session->running_lock < 0)
 		return;
-	(void)renameat(session->vm.dir, "config.next.json", session->vm.dir, "config.json");
 	(void)unlinkat(session->vm.dir, "control.sock", 0);
 	(void)unlinkat(session->vm.dir, "manage.sock", 0);
 	runtime_remove(&session->vm);
+	if (vm_adopt_config(&session->vm, &err) < 0)
+		(void)fprintf(stderr, "%s\n", err.text);
 }
 
 static void end_qemu(struct session *session)
@@ -377,7 +436,6 @@ void session_release(struct session *session)
 	console_release(&session->console);
 	qmp_free(session->qmp);
 	net_link_stop(&session->net);
-	tidy_directory(session);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);
 	for (size_t i = 0; i < session->extra_count; i++)
@@ -390,6 +448,7 @@ void session_release(struct session *session)
 	identity_release(&session->identity);
 	engine_release(&session->engine);
 	config_release(&session->config);
+	tidy_directory(session);
 	cleanup_close_(&session->vm_lock);
 	cleanup_close_(&session->running_lock);
 	vm_release(&session->vm);
@@ -404,8 +463,8 @@ static int report_end(const struct session *session)
 		return 0;
 	case END_BY_FAILURE:
 		(void)printf("guest has stopped the virtual machine due to error: %s\n",
-			     session->failure);
-		(void)fprintf(stderr, "%s\n", session->failure);
+			     session->failure.text);
+		(void)fprintf(stderr, "%s\n", session->failure.text);
 		return 1;
 	case END_NOT_YET:
 	case END_BY_USER:
@@ -416,8 +475,10 @@ static int report_end(const struct session *session)
 
 int session_supervise(struct session *session, struct error *err)
 {
-	int r = open_services(session, err);
+	int r;
 
+	watch_signals(session);
+	r = open_services(session, err);
 	if (r == 0)
 		r = runtime_write(&session->vm, &session->runtime, err);
 	if (r < 0)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A QEMU that its guest has taken over: whatever it says, `run` keeps its head.
+
+The engine is a script that plays QEMU: it finds its sockets in the arguments, answers the
+handshake and then does what the test has it do.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+
+ENGINE = r'''#!/usr/bin/python3 -I
+import json, os, re, signal, socket, struct, sys, time
+
+
+def sock(name):
+    return socket.socket(fileno=int(re.search(rf"socket,id={name},fd=(\d+)", " ".join(sys.argv)).group(1)))
+
+
+qmp, console, port = sock("qmp"), sock("console"), sock("channel0")
+lines = qmp.makefile("r")
+MAGIC = b"Linzer\r\x01"
+
+
+def say(message):
+    qmp.sendall(json.dumps(message).encode() + b"\n")
+
+
+def hear(command):
+    heard = json.loads(lines.readline())
+    assert heard["execute"] == command, heard
+    return heard["id"]
+
+
+def greet():
+    say({"QMP": {"version": {"qemu": {"major": 9, "minor": 0}}, "capabilities": []}})
+    say({"return": {}, "id": hear("qmp_capabilities")})
+    names = ["add-fd", "remove-fd", "blockdev-add", "blockdev-snapshot", "system_powerdown", "quit"]
+    say({"return": [{"name": name} for name in names], "id": hear("query-commands")})
+
+
+def event(name, **data):
+    say({"event": name, "data": data})
+
+
+def frame(kind, payload=b""):
+    return struct.pack(">BBHI", kind, 0, len(payload), 0) + payload
+
+
+def hello(pending=b""):
+    """The relay's next greeting. Return: its nonce."""
+    while True:
+        at = pending.find(frame(1, MAGIC + bytes(16))[:-16])
+        if at >= 0 and len(pending) >= at + 32:
+            return pending[at + 16:at + 32]
+        pending += port.recv(65536)
+
+
+def powered_off():
+    event("SHUTDOWN", guest=True, reason="guest-shutdown")
+    sys.exit(0)
+
+'''
+
+
+@pytest.fixture
+def vm(linzer):
+    linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+    return "vm"
+
+
+@pytest.fixture
+def engine():
+    """Makes a PATH whose qemu-system-x86_64 does what the given lines say, for any user to run."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir="/var/tmp"))
+
+    def make(body):
+        path = directory / "qemu-system-x86_64"
+        path.write_text(ENGINE + body)
+        path.chmod(0o755)
+        directory.chmod(0o755)
+        return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    yield make
+    shutil.rmtree(directory)
+
+
+def running(linzer, name):
+    return json.loads(linzer("get", "--format", "json", name).stdout)["State"] == "running"
+
+
+def until(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_power_off(linzer, vm, engine):
+    done = linzer("run", vm, env=engine("greet()\npowered_off()\n"))
+    assert (done.returncode, done.stdout) == (0, "guest has stopped the virtual machine\n")
+
+
+def test_end_of_the_control_connection_is_not_the_engines(linzer, vm, engine):
+    """QEMU closes it a moment before it exits: no reason to kill it."""
+    env = engine("greet()\nevent('SHUTDOWN', guest=True)\nqmp.shutdown(socket.SHUT_RDWR)\n"
+                 "time.sleep(0.5)\nsys.exit(0)\n")
+    done = linzer("run", vm, env=env)
+    assert (done.returncode, done.stdout) == (0, "guest has stopped the virtual machine\n"), done
+
+
+def test_rubbish_ends_it(linzer, vm, engine):
+    done = linzer("run", vm, env=engine("greet()\nhello()\nqmp.sendall(b'rubbish\\n')\ntime.sleep(600)\n"))
+    assert done.returncode == 1
+    assert done.stderr == "QEMU was killed by signal 9\n"
+
+
+def test_an_engine_that_does_not_answer_holds_nothing_up(linzer, vm, engine):
+    """The relay answers a guest that begins anew while the power button is unanswered."""
+    env = engine("greet()\nhello()\nconsole.sendall(b'up')\nhear('system_powerdown')\n"
+                 "port.sendall(frame(4, MAGIC))\nhello()\npowered_off()\n")
+    child = linzer.start("run", vm, env=env, stdout=subprocess.PIPE, text=True)
+    until(lambda: linzer("logs", vm).stdout == "up")
+    child.send_signal(signal.SIGUSR2)
+    assert child.communicate(timeout=60)[0] == ("Requesting guest OS to stop...\n"
+                                                "guest has stopped the virtual machine\n")
+
+
+def test_an_engine_that_does_not_quit_is_killed(linzer, vm, engine):
+    env = engine("greet()\nconsole.sendall(b'up')\ntime.sleep(600)\n")
+    child = linzer.start("run", vm, env=env, stdout=subprocess.PIPE, text=True)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=60)[0] == "Stopping VM...\n"
+    assert child.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
+    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stderr=subprocess.DEVNULL)
+    children = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    until(lambda: any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+                      for pid in children.read_text().split()))
+    child.send_signal(number)
+    assert child.wait(30) != 0  # the handshake alone would last a minute
+    assert not running(linzer, vm)
+
+
+def test_last_words_are_made_printable(linzer, vm, engine):
+    for how in ("", "greet()\n"):
+        done = linzer("run", vm, env=engine(how + "os.write(2, b'\\x1b[2J\\xc2\\x9b2Jbad\\n')\nos._exit(1)\n"))
+        assert done.returncode == 1
+        assert "?[2J??2Jbad" in done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_engine_sees_no_secrets_of_the_environment(linzer, vm, engine):
+    env = engine("os.write(2, repr(sorted(os.environ)).encode())\nos._exit(1)\n")
+    done = linzer("run", vm, env={**env, "TART_REGISTRY_PASSWORD": "secret"})
+    assert "'PATH'" in done.stderr
+    assert "PASSWORD" not in done.stderr
+
+
+def test_a_flood_of_full_disks_is_told_once(linzer, vm, engine):
+    env = engine("greet()\nfor _ in range(5000):\n    event('BLOCK_IO_ERROR', nospace=True)\npowered_off()\n")
+    done = linzer("run", vm, env=env)
+    assert done.returncode == 0
+    assert done.stderr == "no space is left for the VM's disk: it is paused until there is\n"
+
+
+def test_an_agent_that_comes_and_goes_costs_few_writes(linzer, vm, engine):
+    """... and what is written at the end is how it is."""
+    env = engine("greet()\nnonce = hello()\n"
+                 "for _ in range(300):\n"
+                 "    port.sendall(frame(2, MAGIC + nonce + bytes(16)) + frame(4, MAGIC))\n"
+                 "    nonce = hello()\n"
+                 "port.sendall(frame(2, MAGIC + nonce + bytes(16)))\n"
+                 "console.sendall(b'done')\nhear('quit')\nsys.exit(0)\n")
+    child = linzer.start("run", vm, env=env, stdout=subprocess.DEVNULL)
+    state = linzer.vm(vm) / "run.json"
+    inodes = set()
+    enough = threading.Event()
+
+    def watch():
+        while not enough.is_set():
+            try:
+                inodes.add((state.stat().st_ino, state.stat().st_mtime_ns))
+            except FileNotFoundError:
+                pass
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        until(lambda: linzer("logs", vm).stdout == "done")
+        until(lambda: json.loads(state.read_text())["agentReady"])
+    finally:
+        enough.set()
+        watcher.join()
+    assert len(inodes) < 60, len(inodes)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 0
+
+
+def test_the_log_of_detached_runs_does_not_grow_for_ever(linzer, vm, engine):
+    log = linzer.vm(vm) / "run.log"
+    log.write_bytes(bytes(2 << 20))
+    linzer("run", "--detach", vm, env=engine("greet()\nhear('quit')\nsys.exit(0)\n"), check=True)
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert log.stat().st_size < 1 << 20
