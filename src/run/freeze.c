@@ -3,7 +3,7 @@
 /*
  * Requests on manage.sock. There is one so far: "freeze", by which a clone
  * asks for the disk's present content to become a read-only layer. The asker
- * holds the VM's .lock; we change the chain (store/disk.h) and make QEMU
+ * shares the VM's .lock with us; we change the chain (store/disk.h) and make QEMU
  * write to the new overlay (tried.md 1):
  *
  *   add-fd, blockdev-add of the overlay without backing, blockdev-snapshot
@@ -15,7 +15,6 @@
 #include "run/session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +22,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/json.h"
@@ -99,27 +97,6 @@ static int freeze(struct session *session, struct error *err)
 	return disk_freeze(&session->vm, &session->chain, switch_over, session, err);
 }
 
-static int read_line(int client, struct str *line, struct error *err)
-{
-	uint64_t end = clock_ms() + REQUEST_MS;
-
-	while (!memchr(line->ptr, '\n', line->len)) {
-		struct pollfd p = { .fd = client, .events = POLLIN };
-		uint64_t now = clock_ms();
-		char buffer[256];
-		ssize_t n;
-
-		if (now >= end || poll(&p, 1, (int)(end - now)) <= 0)
-			return error_set(err, ETIMEDOUT, "no request came");
-		n = read(client, buffer, sizeof(buffer));
-		if (n <= 0 || line->len + (size_t)n > MANAGE_LINE_MAX)
-			return error_set(err, E_PROTOCOL, "malformed request");
-		str_add(line, buffer, (size_t)n);
-	}
-	str_set_len(line, (size_t)((char *)memchr(line->ptr, '\n', line->len) - line->ptr));
-	return 0;
-}
-
 /* manage.sock is 0600 in the VM's directory; whom we answer is checked all the same. */
 static bool may_ask(int client)
 {
@@ -135,12 +112,13 @@ void session_answer(struct session *session, int client)
 	struct error err = ERROR_INIT, ignored = ERROR_INIT;
 	auto_str line = STR_INIT;
 	auto_str answer = STR_INIT;
+	auto_fd lock = -1; /* given back when all is done, whatever became of the asker */
 	int r = 0;
 
 	if (!may_ask(client))
 		r = error_set(&err, EPERM, "not permitted");
 	if (r == 0)
-		r = read_line(client, &line, &err);
+		r = manage_receive(&session->vm, client, REQUEST_MS, &line, &lock, &err);
 	if (r == 0 && strcmp(line.ptr, "freeze") == 0)
 		r = freeze(session, &err);
 	else if (r == 0)

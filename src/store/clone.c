@@ -35,6 +35,19 @@ enum {
 	FREEZE_MS = 120 * 1000, /* longer than `run` waits for QEMU altogether */
 };
 
+/* The VM that is cloned, locked. */
+struct source {
+	struct vm vm;
+	int lock; /* its .lock */
+};
+
+static void release_source(struct source *source)
+{
+	cleanup_close_(&source->lock);
+	vm_release(&source->vm);
+}
+#define auto_source cleanup_(release_source) struct source
+
 /* The file @name of @from as that of @to, sharing extents where possible, else copied. */
 static int copy_file(const struct vm *from, const struct vm *to, const char *name,
 		     struct error *err)
@@ -121,14 +134,15 @@ static int copy_top(int top, const struct vm *to, struct error *err)
 	return copy < 0 ? copy : fs_copy_sparse(top, copy, err);
 }
 
-static int freeze_source(const struct vm *from, struct disk_chain *chain, struct error *err)
+static int freeze_source(const struct source *source, struct disk_chain *chain, struct error *err)
 {
+	const struct vm *from = &source->vm;
 	size_t count = chain->count;
 	int r;
 
 	if (!vm_running_pid(from))
 		return disk_freeze(from, chain, NULL, NULL, err);
-	r = manage_request(from, "freeze", FREEZE_MS, err);
+	r = manage_request(from, "freeze", source->lock, FREEZE_MS, err);
 	if (r == -E_NOT_RUNNING && !vm_running_pid(from)) /* it ended meanwhile */
 		return disk_freeze(from, chain, NULL, NULL, err);
 	if (r == 0)
@@ -138,9 +152,10 @@ static int freeze_source(const struct vm *from, struct disk_chain *chain, struct
 	return r;
 }
 
-static int clone_top(int top, const struct vm *from, const struct vm *to, struct disk_chain *chain,
-		     const struct vm_clone *how, struct error *err)
+static int clone_top(int top, const struct source *source, const struct vm *to,
+		     struct disk_chain *chain, const struct vm_clone *how, struct error *err)
 {
+	const struct vm *from = &source->vm;
 	int r = chain->layers[0].qcow2 ? qcow2_is_empty(top, err) : 0;
 
 	if (r > 0)
@@ -151,7 +166,7 @@ static int clone_top(int top, const struct vm *from, const struct vm *to, struct
 		r = share_top(top, from, to, chain, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = freeze_source(from, chain, err);
+	r = freeze_source(source, chain, err);
 	return r < 0 ? r : clone_layers(from, to, chain, err);
 }
 
@@ -164,9 +179,10 @@ static int make_raw(const struct vm *vm, struct error *err)
 	return r < 0 ? r : disk_flatten(vm, &chain, err);
 }
 
-static int clone_disk(const struct vm *from, const struct vm *to, const struct vm_clone *how,
+static int clone_disk(const struct source *source, const struct vm *to, const struct vm_clone *how,
 		      struct error *err)
 {
+	const struct vm *from = &source->vm;
 	struct disk_chain chain;
 	auto_fd top = -1;
 	int r = disk_read(from, &chain, err);
@@ -176,7 +192,7 @@ static int clone_disk(const struct vm *from, const struct vm *to, const struct v
 	if (r == 0)
 		r = top = disk_open_file(from, CHAIN_TOP, O_RDONLY, err);
 	if (r >= 0)
-		r = clone_top(top, from, to, &chain, how, err);
+		r = clone_top(top, source, to, &chain, how, err);
 	return r < 0 || !how->raw ? r : make_raw(to, err);
 }
 
@@ -194,18 +210,15 @@ static int clone_firmware(const struct vm *from, const struct vm *to, struct err
 static int build(const struct home *home, const char *source, const struct vm_clone *how,
 		 const struct vm *to, struct config *config, struct error *err)
 {
-	auto_vm from = VM_INIT;
-	auto_fd lock = -1;
-	int r = vm_open(home, source, /* quiet= */ false, &from, err);
+	auto_source from = { .vm = VM_INIT, .lock = -1 };
+	int r = vm_open(home, source, /* quiet= */ false, &from.vm, err);
 
-	if (r < 0)
-		return r;
-	lock = vm_lock(&from, err);
-	if (lock < 0)
-		return lock;
-	r = vm_read_config(&from, config, err);
 	if (r == 0)
-		r = clone_firmware(&from, to, err);
+		r = from.lock = vm_lock(&from.vm, err);
+	if (r >= 0)
+		r = vm_read_config(&from.vm, config, err);
+	if (r == 0)
+		r = clone_firmware(&from.vm, to, err);
 	return r < 0 ? r : clone_disk(&from, to, how, err);
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "store/vm.h"
 
@@ -86,26 +87,29 @@ static int wait_ready(int fd, short events, uint64_t deadline, struct error *err
 	}
 }
 
-static int send_line(int fd, const char *line, uint64_t deadline, struct error *err)
+/* A request is short: it goes in one piece, and the lock with it. */
+static int send_request(int fd, const char *request, int lock, uint64_t deadline, struct error *err)
 {
-	auto_free char *text = str_format("%s\n", line);
+	auto_free char *text = str_format("%s\n", request);
 	size_t len = strlen(text);
 
-	for (size_t done = 0; done < len;) {
+	for (;;) {
 		ssize_t n;
 		int r = wait_ready(fd, POLLOUT, deadline, err);
 
 		if (r < 0)
 			return r;
-		n = send(fd, text + done, len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return error_errno(err, "cannot send");
-		done += n > 0 ? (size_t)n : 0;
+		n = socket_send(fd, text, len, lock, MSG_DONTWAIT);
+		if (n == (ssize_t)len)
+			return 0;
+		if (n != -EINTR && n != -EAGAIN)
+			return error_set(err, n < 0 ? (int)-n : E_PROTOCOL, "cannot send");
 	}
-	return 0;
 }
 
-static int receive_line(int fd, struct str *line, uint64_t deadline, struct error *err)
+/* Read up to the end of a line, which is all there is; *fd: see socket_receive(). */
+static int receive_line(int fd, struct str *line, int *received, uint64_t deadline,
+			struct error *err)
 {
 	for (;;) {
 		char bytes[512];
@@ -114,16 +118,16 @@ static int receive_line(int fd, struct str *line, uint64_t deadline, struct erro
 
 		if (r < 0)
 			return r;
-		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		n = socket_receive(fd, bytes, sizeof(bytes), received, MSG_DONTWAIT);
+		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n < 0)
-			return error_errno(err, "cannot receive");
+			return error_set(err, (int)-n, "cannot receive");
 		if (n == 0)
 			return error_set(err, E_PROTOCOL, "it hung up");
 		str_add(line, bytes, (size_t)n);
 		if (line->len > MANAGE_LINE_MAX)
-			return error_set(err, E_PROTOCOL, "the answer is too long");
+			return error_set(err, E_PROTOCOL, "the line is too long");
 		if (line->ptr[line->len - 1] == '\n') {
 			str_chop(line, 1);
 			return 0;
@@ -131,14 +135,15 @@ static int receive_line(int fd, struct str *line, uint64_t deadline, struct erro
 	}
 }
 
-static int exchange(int fd, const char *request, unsigned timeout_ms, struct error *err)
+static int exchange(int fd, const char *request, int lock, unsigned timeout_ms, struct error *err)
 {
 	auto_str line = STR_INIT;
+	auto_fd unwanted = -1;
 	uint64_t deadline = clock_ms() + timeout_ms;
-	int r = send_line(fd, request, deadline, err);
+	int r = send_request(fd, request, lock, deadline, err);
 
 	if (r == 0)
-		r = receive_line(fd, &line, deadline, err);
+		r = receive_line(fd, &line, &unwanted, deadline, err);
 	if (r < 0)
 		return r;
 	if (strcmp(line.ptr, "ok") == 0)
@@ -148,7 +153,21 @@ static int exchange(int fd, const char *request, unsigned timeout_ms, struct err
 	return error_set(err, E_PROTOCOL, "the answer is malformed");
 }
 
-int manage_request(const struct vm *vm, const char *request, unsigned timeout_ms, struct error *err)
+int manage_receive(const struct vm *vm, int client, unsigned timeout_ms, struct str *request,
+		   int *lock, struct error *err)
+{
+	auto_fd received = -1;
+	int r = receive_line(client, request, &received, clock_ms() + timeout_ms, err);
+
+	if (r == 0 && !vm_is_lock(vm, received))
+		r = error_set(err, E_PROTOCOL, "the asker does not hold the VM's lock");
+	if (r == 0)
+		*lock = take_fd(&received);
+	return r;
+}
+
+int manage_request(const struct vm *vm, const char *request, int lock, unsigned timeout_ms,
+		   struct error *err)
 {
 	auto_fd fd = vm_socket_connect(vm, socket_name, err);
 	int r;
@@ -157,6 +176,6 @@ int manage_request(const struct vm *vm, const char *request, unsigned timeout_ms
 		return error_set(err, E_NOT_RUNNING, "VM \"%s\" is not running", vm->name);
 	if (fd < 0)
 		return fd;
-	r = exchange(fd, request, timeout_ms, err);
+	r = exchange(fd, request, lock, timeout_ms, err);
 	return r < 0 ? error_wrap(err, "VM \"%s\" cannot %s", vm->name, request) : 0;
 }

@@ -4,8 +4,11 @@
 
 /*
  * Requests to a running VM's `run` over manage.sock (AF_UNIX stream, 0600): one
- * line in, one line out, then close. "freeze" (the asker holds the VM's .lock):
- * "ok", or "error <text>".
+ * line in, one line out, then close. "freeze": "ok", or "error <text>".
+ *
+ * The asker holds the VM's .lock and sends its descriptor along. A flock belongs to the open file,
+ * not to a process: so the VM stays locked until `run` is done with it, too, though the asker may
+ * have given up waiting, or been killed.
  */
 
 #include "base/attr.h"
@@ -17,11 +20,19 @@ struct vm;
 enum { MANAGE_LINE_MAX = 4096 };
 
 /*
- * Send @request (no newline inside) and wait at most @timeout_ms for the answer.
+ * Send @request (no newline inside) with @lock, from vm_lock(), and wait at most @timeout_ms
+ * for the answer.
  * Return: 0; an error reply is E_FAILED with its text; nobody there: E_NOT_RUNNING.
  */
-int manage_request(const struct vm *vm, const char *request, unsigned timeout_ms,
+int manage_request(const struct vm *vm, const char *request, int lock, unsigned timeout_ms,
 		   struct error *err) must_use_;
+/*
+ * `run`'s side: read the request that comes over @client within @timeout_ms. *lock becomes the
+ * caller's, who closes it when he has done what was asked and answered. E_PROTOCOL where no lock of
+ * @vm comes along.
+ */
+int manage_receive(const struct vm *vm, int client, unsigned timeout_ms, struct str *request,
+		   int *lock, struct error *err) must_use_;
 /* Listen on manage.sock (stale one removed), long paths included. Return: fd. */
 int manage_listen(const struct vm *vm, struct error *err) must_use_;
 /* AF_UNIX in a directory whose path may be longer than sun_path. Return: fd. */

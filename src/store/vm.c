@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,6 +116,13 @@ int vm_lock(const struct vm *vm, struct error *err)
 	if (fd < 0)
 		return error_wrap(err, "VM \"%s\"", vm->name);
 	return take_fd(&fd);
+}
+
+bool vm_is_lock(const struct vm *vm, int fd)
+{
+	/* succeeds at once where this open file has the lock already */
+	return fd >= 0 && lock_still_names(fd, vm->dir, lock_name) &&
+	       flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
 pid_t vm_running_pid(const struct vm *vm)

@@ -70,8 +70,8 @@ void vm_release(struct vm *vm);
  * Nobody asks for a lock above one that he holds; so nobody waits in a circle. In
  * particular `run` that wants both takes home_lock() first, and clone gives the
  * source's .lock back before it takes home_lock() to publish its copy.
- * While clone waits for manage_request("freeze") it holds the source's .lock: `run`
- * must not wait for a .lock once its VM runs.
+ * While clone waits for manage_request("freeze") it holds the source's .lock and shares it with
+ * `run`, which must not wait for a .lock once its VM runs.
  *
  * The process that holds the running lock (`run`) loses it when it closes any
  * descriptor of config.json. From then on it must not call vm_running_pid, vm_state,
@@ -82,6 +82,8 @@ void vm_release(struct vm *vm);
 
 /* The VM's .lock (flock). Return: fd; E_NOT_FOUND if the VM went meanwhile. */
 int vm_lock(const struct vm *vm, struct error *err) must_use_;
+/* Is @fd open on @vm's .lock and does it hold it? (One that nobody holds is taken.) */
+bool vm_is_lock(const struct vm *vm, int fd);
 /* Who runs it: the pid that holds config.json's lock, 0 if nobody. */
 pid_t vm_running_pid(const struct vm *vm);
 enum vm_state vm_state(const struct vm *vm);

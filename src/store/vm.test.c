@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "base/lock.h"
-#include "store/manage.h"
 #include "store/runtime.h"
 
 /* A process that runs the VM: holds its running lock, says so, and waits to be killed. */
@@ -23,7 +22,6 @@ static pid_t start_runner(struct fixture *f, const char *name)
 		int r = vm_open(&f->home, name, true, &vm, &f->err);
 		auto_fd lock = r < 0 ? r : vm_lock(&vm, &f->err);
 
-		(void)close(f->guard);
 		if (lock < 0 || vm_take_running_lock(&vm, &running, &f->err) != 1)
 			_exit(1);
 		(void)close(take_fd(&lock));
@@ -210,7 +208,6 @@ static void test_two_deletes(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
-			(void)close(f->guard);
 			(void)close(take_fd(&lock));
 			_exit(-vm_delete(&f->home, "vm", &f->err) == E_NOT_FOUND ? 2 : 0);
 		}
@@ -299,65 +296,6 @@ static void test_runtime(void **state)
 	assert_int_equal(runtime_read(&vm, &back, &f->err), 0);
 }
 
-/* One who answers a single request on manage.sock with @reply. */
-static pid_t start_answerer(struct fixture *f, const struct vm *vm, const char *reply)
-{
-	int fd = manage_listen(vm, &f->err);
-	pid_t pid;
-
-	assert_ok(f, fd);
-	pid = fork();
-	if (pid == 0) {
-		char line[64];
-		int client = accept(fd, NULL, NULL);
-
-		(void)close(f->guard);
-		(void)!read(client, line, sizeof(line));
-		(void)!write(client, reply, strlen(reply));
-		_exit(0);
-	}
-	(void)close(fd);
-	return pid;
-}
-
-static int ask(struct fixture *f, const struct vm *vm, const char *reply)
-{
-	pid_t pid = start_answerer(f, vm, reply);
-	int r = manage_request(vm, "freeze", 10000, &f->err);
-
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	return r;
-}
-
-static void test_manage(void **state)
-{
-	struct fixture *f = *state;
-	auto_vm vm = VM_INIT;
-	auto_free char *name = malloc(201); /* longer than sun_path */
-	auto_free char *flood = malloc(10001);
-	struct stat st;
-
-	memset(name, 'n', 200);
-	name[200] = '\0';
-	memset(flood, 'x', 10000);
-	flood[10000] = '\0';
-	fixture_create(f, "vm", 1);
-	assert_ok(f, vm_rename(&f->home, "vm", name, &f->err));
-	assert_ok(f, vm_open(&f->home, name, true, &vm, &f->err));
-	assert_fails(f, E_NOT_RUNNING, "is not running",
-		     manage_request(&vm, "freeze", 1000, &f->err));
-	assert_ok(f, ask(f, &vm, "ok\n"));
-	assert_int_equal(fstatat(vm.dir, "manage.sock", &st, 0), 0);
-	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_fails(f, E_FAILED, "cannot freeze: no room", ask(f, &vm, "error no room\n"));
-	assert_fails(f, E_PROTOCOL, "hung up", ask(f, &vm, ""));
-	assert_fails(f, E_PROTOCOL, "malformed", ask(f, &vm, "what\n"));
-	assert_fails(f, E_PROTOCOL, "too long", ask(f, &vm, flood));
-	/* a socket that nobody serves any more */
-	assert_fails(f, E_NOT_RUNNING, "is not running",
-		     manage_request(&vm, "freeze", 1000, &f->err));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,7 +308,6 @@ int main(void)
 		fixture_test(test_two_deletes),
 		fixture_test(test_prune),
 		fixture_test(test_runtime),
-		fixture_test(test_manage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
