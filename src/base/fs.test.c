@@ -15,28 +15,26 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "base/scratch.h"
 #include "base/str.h"
 
-static char directory[64];
+static struct scratch scratch;
 static int dir = -1;
 
 static int enter_directory(void **state)
 {
 	(void)state;
-	strncpy(directory, "/var/tmp/linzer-test-fs-XXXXXX", sizeof(directory) - 1);
-	if (!mkdtemp(directory))
+	if (scratch_open(&scratch, scratch_place()) < 0)
 		return -1;
-	dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = open(scratch.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dir < 0 ? -1 : 0;
 }
 
 static int leave_directory(void **state)
 {
-	struct error err = ERROR_INIT;
-
 	(void)state;
 	(void)close(dir);
-	return fs_remove_tree(AT_FDCWD, directory, &err);
+	return scratch_close(&scratch);
 }
 
 static int make(const char *name)
@@ -156,10 +154,10 @@ static void a_full_disk_is_reported(void **state)
 
 static void directories_are_made_as_far_as_they_are_missing(void **state)
 {
-	auto_free char *path = str_format("%s/a/b/c", directory);
-	auto_free char *slash = str_format("%s/a//b/d/", directory);
-	auto_free char *file = str_format("%s/file", directory);
-	auto_free char *below = str_format("%s/file/x", directory);
+	auto_free char *path = str_format("%s/a/b/c", scratch.path);
+	auto_free char *slash = str_format("%s/a//b/d/", scratch.path);
+	auto_free char *file = str_format("%s/file", scratch.path);
+	auto_free char *below = str_format("%s/file/x", scratch.path);
 	struct error err = ERROR_INIT;
 	struct stat st;
 
@@ -315,7 +313,7 @@ static void reflink_on_btrfs(void **state)
 	auto_free char *script =
 		str_format("cd %s && truncate -s 128M image && mkfs.btrfs -q image && mkdir mnt && "
 			   "mount -o loop image mnt && /proc/$PPID/exe on-btrfs %s/mnt",
-			   directory, directory);
+			   scratch.path, scratch.path);
 	const char *const argv[] = { "unshare", "-m", "sh", "-ec", script, NULL };
 	auto_str errors = STR_INIT;
 	struct error err = ERROR_INIT;

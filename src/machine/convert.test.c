@@ -13,35 +13,29 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/process.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "machine/convert.h"
 #include "machine/plan.h"
 
-/*
- * A directory of the test's own; where the test is killed, the next run's setup does not
- * meet it (mkdtemp) and systemd-tmpfiles removes it.
- */
-static char directory[64];
+static struct scratch scratch;
 
 static int enter_directory(void **state)
 {
 	(void)state;
-	strncpy(directory, "/var/tmp/linzer-test-convert-XXXXXX", sizeof(directory) - 1);
-	return mkdtemp(directory) ? 0 : -1;
+	return scratch_open(&scratch, scratch_place());
 }
 
 static int leave_directory(void **state)
 {
-	struct error err = ERROR_INIT;
-
 	(void)state;
-	return fs_remove_tree(AT_FDCWD, directory, &err);
+	return scratch_close(&scratch);
 }
 
 static int open_at(const char *name, int flags)
 {
-	auto_free char *path = str_format("%s/%s", directory, name);
+	auto_free char *path = str_format("%s/%s", scratch.path, name);
 	int fd = open(path, flags | O_CLOEXEC, 0600);
 
 	if (fd < 0)
@@ -61,7 +55,7 @@ printf_(1, 2) static void shell(const char *fmt, ...)
 	va_start(ap, fmt);
 	assert_in_range(vsnprintf(text, sizeof(text), fmt, ap), 1, sizeof(text) - 1);
 	va_end(ap);
-	str_addf(&line, "cd %s && %s", directory, text);
+	str_addf(&line, "cd %s && %s", scratch.path, text);
 	r = process_run(&(struct process_spec){ .argv = (const char *const[]){ "sh", "-c", line.ptr,
 									       NULL } },
 			NULL, NULL, 0, &errors, 60000, &err);

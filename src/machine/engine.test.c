@@ -11,26 +11,23 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "machine/engine.h"
 
 /* A root directory of the test's own, with what make_file() puts there. */
+static struct scratch scratch;
+
 static int setup(void **state)
 {
-	char path[] = "/tmp/linzer-test-XXXXXX";
-
-	assert_non_null(mkdtemp(path));
-	*state = str_format("%s", path);
-	return 0;
+	*state = scratch.path;
+	return scratch_open(&scratch, scratch_place());
 }
 
 static int teardown(void **state)
 {
-	struct error err = ERROR_INIT;
-
-	assert_int_equal(fs_remove_tree(AT_FDCWD, *state, &err), 0);
-	free(*state);
-	return 0;
+	(void)state;
+	return scratch_close(&scratch);
 }
 
 static void make_file(const char *root, const char *path, mode_t mode)

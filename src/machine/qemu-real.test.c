@@ -33,6 +33,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "machine/engine.h"
@@ -50,7 +51,7 @@ enum {
 
 /* One VM: what has to be ended and closed whatever an assertion does. */
 struct vm {
-	char dir[32];
+	struct scratch scratch;
 	int dir_fd;
 	int open_fds[FDS]; /* what QEMU gets, and what stands for the world outside */
 	size_t open_count;
@@ -65,9 +66,8 @@ static int setup(void **state)
 {
 	struct vm *vm = xcalloc(1, sizeof(*vm));
 
-	(void)snprintf(vm->dir, sizeof(vm->dir), "/var/tmp/linzer-test-XXXXXX");
-	assert_non_null(mkdtemp(vm->dir)); /* mode 0700 */
-	vm->dir_fd = open(vm->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(scratch_open(&vm->scratch, scratch_place()), 0); /* mode 0700 */
+	vm->dir_fd = open(vm->scratch.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(vm->dir_fd >= 0);
 	vm->qmp_ours = -1;
 	*state = vm;
@@ -96,7 +96,7 @@ static int teardown(void **state)
 	close_all(vm);
 	(void)close(vm->dir_fd);
 	engine_release(&vm->engine);
-	assert_int_equal(fs_remove_tree(AT_FDCWD, vm->dir, &err), 0);
+	assert_int_equal(scratch_close(&vm->scratch), 0);
 	free(vm);
 	return 0;
 }
@@ -112,7 +112,7 @@ static int keep(struct vm *vm, int fd)
 /* @name as a raw file or an empty qcow2 of DISK_SIZE. */
 static void make_image(const struct vm *vm, const char *name, bool qcow2)
 {
-	auto_free char *path = str_format("%s/%s", vm->dir, name);
+	auto_free char *path = str_format("%s/%s", vm->scratch.path, name);
 	auto_free char *size = str_format("%d", DISK_SIZE);
 	const char *const argv[] = { "qemu-img", "create", "-q", "-f", qcow2 ? "qcow2" : "raw",
 				     path,	 size,	   NULL };
@@ -179,7 +179,8 @@ static int open_channel(struct vm *vm, bool listening)
 
 	if (listening) {
 		fds[0] = keep(vm, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-		(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/channel", vm->dir);
+		(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/channel",
+			       vm->scratch.path);
 		assert_int_equal(bind(fds[0], (const void *)&address, sizeof(address)), 0);
 		assert_int_equal(listen(fds[0], 1), 0);
 		return fds[0];

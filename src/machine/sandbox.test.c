@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/process.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "machine/sandbox.h"
 
@@ -25,28 +26,25 @@
  * sandbox does print it, so that a probe that cannot fail is found.
  */
 
-static char directory[64];
+static struct scratch scratch;
 
 static int enter_directory(void **state)
 {
 	(void)state;
-	strncpy(directory, "/var/tmp/linzer-test-sandbox-XXXXXX", sizeof(directory) - 1);
-	return mkdtemp(directory) && chmod(directory, 0755) == 0 ? 0 : -1;
+	return scratch_open(&scratch, scratch_place()) < 0 ? -1 : chmod(scratch.path, 0755);
 }
 
 static int leave_directory(void **state)
 {
-	struct error err = ERROR_INIT;
-
 	(void)state;
 	if (chdir("/") < 0)
 		return -1;
-	return fs_remove_tree(AT_FDCWD, directory, &err);
+	return scratch_close(&scratch);
 }
 
 static int make_file(const char *name, const char *text)
 {
-	auto_free char *path = str_format("%s/%s", directory, name);
+	auto_free char *path = str_format("%s/%s", scratch.path, name);
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct error err = ERROR_INIT;
 
@@ -95,7 +93,7 @@ static void the_given_files_can_be_opened_anew(void **state)
 	str_reset(&out);
 	{
 		struct error err = ERROR_INIT;
-		auto_free char *path = str_format("%s/to", directory);
+		auto_free char *path = str_format("%s/to", scratch.path);
 
 		assert_int_equal(fs_read_file(AT_FDCWD, path, 100, &out, &err), 0);
 	}
@@ -110,7 +108,7 @@ static void refused(const char *probe)
 	auto_str control = STR_INIT, out = STR_INIT;
 	struct error err = ERROR_INIT;
 
-	assert_int_equal(chdir(directory), 0); /* for "in", where there is no descriptor 3 */
+	assert_int_equal(chdir(scratch.path), 0); /* for "in", where there is no descriptor 3 */
 	if (process_run(&(struct process_spec){ .argv = argv }, NULL, &control, 4096, NULL, 30000,
 			&err) < 0)
 		fail_msg("%s: %s", script, err.text);

@@ -217,12 +217,12 @@ static void test_tmp_elsewhere(void **state)
 	struct fixture *f = *state;
 	struct stat tmp, vms;
 	auto_fd vms_dir = -1;
-	auto_free char *elsewhere = str_format("/dev/shm/linzer-test-%d", (int)getpid());
+	struct scratch elsewhere;
 
 	fixture_create(f, "a", 1);
-	assert_int_equal(mkdir(elsewhere, 0700), 0);
+	assert_int_equal(scratch_open(&elsewhere, "/dev/shm"), 0);
 	assert_int_equal(rmdir(f->home.tmp), 0);
-	assert_int_equal(symlink(elsewhere, f->home.tmp), 0);
+	assert_int_equal(symlink(elsewhere.path, f->home.tmp), 0);
 	assert_int_equal(stat(f->home.tmp, &tmp), 0);
 	assert_int_equal(stat(f->home.vms, &vms), 0);
 	assert_true(tmp.st_dev != vms.st_dev);
@@ -230,7 +230,8 @@ static void test_tmp_elsewhere(void **state)
 	do_clone(f, "a", "b");
 	assert_ok(f, vm_delete(&f->home, "a", &f->err));
 	assert_ok(f, home_collect_tmp(&f->home, &f->err));
-	assert_int_equal(rmdir(elsewhere), 0);
+	assert_int_equal(rmdir(elsewhere.path), 0); /* nothing is in it */
+	(void)close(elsewhere.lock);
 	vms_dir = open(f->home.vms, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(fixture_count(vms_dir, ""), 1);
 }

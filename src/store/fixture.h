@@ -2,10 +2,7 @@
 #ifndef STORE_FIXTURE_H
 #define STORE_FIXTURE_H
 
-/*
- * For unit tests only: a home in a directory of its own under $TEST_DIR (else /var/tmp). A child
- * waits for the end of the test, however it comes, and removes the directory.
- */
+/* For unit tests only: a home in a scratch directory. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,6 +23,8 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/mem.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "store/chain.h"
@@ -35,42 +34,18 @@
 enum { FIXTURE_DISK = 8 * 1024 * 1024 };
 
 struct fixture {
-	char path[64];
+	struct scratch scratch;
+	char path[104]; /* of the home, beneath the scratch directory: each has a lock of its own */
 	struct home home;
 	struct error err;
-	int guard; /* its end of file is the end of the test */
-	pid_t guardian;
 };
-
-static inline void fixture_guard(struct fixture *f)
-{
-	int ends[2];
-
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	f->guardian = fork();
-	if (f->guardian == 0) {
-		char byte;
-
-		(void)signal(SIGINT, SIG_IGN);
-		(void)signal(SIGTERM, SIG_IGN);
-		(void)close(ends[1]);
-		while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
-			;
-		_exit(fs_remove_tree(AT_FDCWD, f->path, &f->err) < 0);
-	}
-	(void)close(ends[0]);
-	f->guard = ends[1];
-}
 
 static inline int fixture_open(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	const char *where = getenv("TEST_DIR");
+	struct fixture *f = xcalloc(1, sizeof(*f));
 
-	(void)snprintf(f->path, sizeof(f->path), "%s/linzer-test-XXXXXX",
-		       where ? where : "/var/tmp");
-	assert_non_null(mkdtemp(f->path));
-	fixture_guard(f);
+	assert_int_equal(scratch_open(&f->scratch, scratch_place()), 0);
+	(void)snprintf(f->path, sizeof(f->path), "%s/home", f->scratch.path);
 	assert_int_equal(setenv("TART_HOME", f->path, 1), 0);
 	assert_int_equal(home_open(&f->home, "linzer", &f->err), 0);
 	*state = f;
@@ -80,11 +55,9 @@ static inline int fixture_open(void **state)
 static inline int fixture_close(void **state)
 {
 	struct fixture *f = *state;
-	int status;
 
 	home_release(&f->home);
-	(void)close(f->guard);
-	assert_int_equal(waitpid(f->guardian, &status, 0), f->guardian);
+	assert_int_equal(scratch_close(&f->scratch), 0);
 	free(f);
 	return 0;
 }
@@ -116,7 +89,7 @@ static inline void fixture_put(int dir, const char *name, const char *text)
 static inline void fixture_create(struct fixture *f, const char *name, unsigned seed)
 {
 	auto_free char *path = str_format("%s/disk-%s", f->path, name);
-	auto_free uint32_t *data = malloc(FIXTURE_DISK);
+	auto_free uint32_t *data = xmalloc(FIXTURE_DISK);
 	auto_fd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct vm_create how = { .disk_file = path, .nvram_template = -1 };
 

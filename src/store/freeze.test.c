@@ -46,7 +46,7 @@ static uint64_t content(struct fixture *f, const char *name)
 	int fds[DISK_LAYERS_MAX];
 	auto_free char *path = str_format("%s/flat", f->path);
 	auto_fd flat = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	auto_free uint64_t *data = malloc(FIXTURE_DISK);
+	auto_free uint64_t *data = xmalloc(FIXTURE_DISK);
 	auto_fd lock = -1;
 	uint64_t sum = 14695981039346656037U;
 
