@@ -21,7 +21,7 @@ static void pass_on(const struct net_message *m)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return;
-	assert(net_message_send(pair[0], m, pair[0], &err) == 0);
+	assert(net_message_send(pair[0], m, sizeof(*m), pair[0], &err) == 0);
 	assert(net_message_receive(pair[1], &back, sizeof(back), 0, &fd, &err) == sizeof(back));
 	assert(fd >= 0 && memcmp(&back, m, sizeof(back)) == 0);
 	(void)close(fd);

@@ -503,6 +503,7 @@ def test_filter_taken_away_is_put_back(lab, words):
         lab.run("host", "nft", *words.split())
         assert closed_again(lab, one.guest, two.guest, server)
         assert not arrives(server, lambda: one.guest.send(udp(two.address, 1, one.gateway, 7777, b"x")))
+    assert Dhcp(one.guest).ask(DISCOVER)[0] == OFFER, "the talker's sockets go on"
     third = lab.up()
     assert not third.guest.pings(one.address, 0.3) and third.guest.pings(WORLD)
     for keeper in (third, one, two):

@@ -47,8 +47,8 @@ static void test_bad(void **state)
 		{ "= 1", "line 1: unknown key ''" },
 		{ "subnet = 10.0.0.0/24\nsubnet = 10.0.0.0/24", "line 2: 'subnet' is given twice" },
 		{ "subnet = 10.0.0.0", "line 1: '10.0.0.0' is not a subnet like 192.168.64.0/24" },
-		{ "subnet = 1111111111111111111111111111111111111111111111111111111111111111111111",
-		  "line 1: the value of 'subnet' is too long" },
+		{ "subnet = 1111111111111111/24",
+		  "line 1: '1111111111111111/24' is not a subnet like 192.168.64.0/24" },
 	};
 	struct net_conf conf = { .subnet = subnet_default };
 	struct error err = ERROR_INIT;
@@ -61,7 +61,7 @@ static void test_bad(void **state)
 	}
 	assert_true(net_conf_parse((struct slice){ (const uint8_t *)"subnet = 1\0", 11 }, &conf,
 				   &err) < 0);
-	assert_string_equal(err.text, "line 1: a NUL byte");
+	assert_string_equal(err.text, "a NUL byte");
 }
 
 static void test_size(void **state)

@@ -122,7 +122,7 @@ static int ask(struct net_link *link, const uint8_t mac[6], struct in_addr wante
 	int r;
 
 	memcpy(start.mac, mac, sizeof(start.mac));
-	r = net_message_send(link->sock, &start, -1, err);
+	r = net_message_send(link->sock, &start, sizeof(start), -1, err);
 	if (r == 0)
 		r = wait_readable(link->sock, START_LIMIT_MS, err);
 	if (r == 0)

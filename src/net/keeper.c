@@ -20,7 +20,6 @@ struct keeper {
 	int signals;
 	int talker; /* socket to it */
 	struct network net;
-	struct resolvers resolvers;
 };
 
 /* The descriptor is a seqpacket socket, made by the user who started us. */
@@ -97,7 +96,7 @@ static void send_failure(int run, const struct error *why)
 	size_t len = strnlen(why->text, sizeof(m.text) - 1);
 
 	memcpy(m.text, why->text, len);
-	(void)net_message_send(run, &m, -1, &ignored);
+	(void)net_message_send(run, &m, sizeof(m), -1, &ignored);
 }
 
 static noreturn_ void become_talker(struct keeper *k, int sock, pid_t keeper)
@@ -162,7 +161,7 @@ static int start(struct keeper *k, struct error *err)
 	if (r < 0)
 		return r;
 	started = answer(k, NET_STARTED);
-	r = net_message_send(k->run, &started, k->net.tap, err);
+	r = net_message_send(k->run, &started, sizeof(started), k->net.tap, err);
 	network_close_sockets(&k->net);
 	return r;
 }
@@ -173,6 +172,7 @@ static int serve_talker(struct keeper *k, struct error *err)
 	struct talker_request request;
 	struct net_message leased;
 	ssize_t n = recv(k->talker, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
+	int r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 1;
@@ -184,14 +184,15 @@ static int serve_talker(struct keeper *k, struct error *err)
 	case TALKER_LEASED:
 		leased = answer(k, NET_LEASED);
 		/* full: `run` has not read the last ones yet, and needs no more of them */
-		(void)net_message_send(k->run, &leased, -1, &(struct error)ERROR_INIT);
+		(void)net_message_send(k->run, &leased, sizeof(leased), -1,
+				       &(struct error)ERROR_INIT);
 		return 1;
 	case TALKER_WANTS_UDP:
-		return resolvers_hand_out(&k->resolvers, k->talker, SOCK_DGRAM, request.number,
-					  err);
+		r = resolvers_hand_out(k->talker, SOCK_DGRAM, request.number, err);
+		return r < 0 ? r : 1;
 	case TALKER_WANTS_TCP:
-		return resolvers_hand_out(&k->resolvers, k->talker, SOCK_STREAM, request.number,
-					  err);
+		r = resolvers_hand_out(k->talker, SOCK_STREAM, request.number, err);
+		return r < 0 ? r : 1;
 	default:
 		return error_set(err, E_PROTOCOL, "the talker broke its protocol");
 	}

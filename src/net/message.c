@@ -60,13 +60,13 @@ int net_message_check_answer(const void *bytes, size_t len, struct error *err)
 	return 0;
 }
 
-int net_message_send(int sock, const struct net_message *message, int fd, struct error *err)
+int net_message_send(int sock, const void *bytes, size_t len, int fd, struct error *err)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *c;
 

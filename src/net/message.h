@@ -21,8 +21,9 @@ int net_message_check_start(const void *bytes, size_t len, struct error *err) mu
 /* The same for what the keeper says: STARTED, FAILED or LEASED, its strings terminated. */
 int net_message_check_answer(const void *bytes, size_t len, struct error *err) must_use_;
 
-/* Send, with @fd unless it is -1 (it stays the caller's). Never raises SIGPIPE, never waits. */
-int net_message_send(int sock, const struct net_message *message, int fd, struct error *err);
+/* Send one packet, with @fd unless it is -1 (it stays the caller's). Never raises SIGPIPE, never
+ * waits. */
+int net_message_send(int sock, const void *bytes, size_t len, int fd, struct error *err);
 /*
  * Receive one packet of at most @size bytes; a descriptor that came with it
  * goes to *fd (else -1), or is closed where @fd is NULL. @flags: MSG_DONTWAIT.

@@ -77,17 +77,17 @@ static void test_transport(void **state)
 	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT, &fd,
 					     &err),
 			 -EAGAIN);
-	assert_int_equal(net_message_send(pair[0], &m, pair[0], &err), 0);
+	assert_int_equal(net_message_send(pair[0], &m, sizeof(m), pair[0], &err), 0);
 	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), 0, &fd, &err),
 			 sizeof(m));
 	assert_true(fd >= 0);
 	assert_memory_equal(bytes, &m, sizeof(m));
 	assert_int_equal(close(fd), 0);
-	assert_int_equal(net_message_send(pair[0], &m, -1, &err), 0);
+	assert_int_equal(net_message_send(pair[0], &m, sizeof(m), -1, &err), 0);
 	assert_int_equal(net_message_receive(pair[1], bytes, 10, 0, &fd, &err), -E_PROTOCOL);
 	assert_int_equal(close(pair[0]), 0);
 	assert_int_equal(net_message_receive(pair[1], bytes, sizeof(bytes), 0, NULL, &err), -EPIPE);
-	assert_int_equal(net_message_send(pair[1], &m, -1, &err), -EPIPE);
+	assert_int_equal(net_message_send(pair[1], &m, sizeof(m), -1, &err), -EPIPE);
 	assert_int_equal(close(pair[1]), 0);
 }
 

@@ -207,20 +207,22 @@ static int choose_address(struct network *net, const struct survey *s, const str
 }
 
 /* That of the way out, within what any guest can do. */
-static uint32_t choose_mtu(struct network *net, const struct survey *s)
+static uint32_t choose_mtu(void)
 {
-	struct in_addr somewhere = { htonl(0xc6336401) }; /* 198.51.100.1 */
-	struct error ignored = ERROR_INIT;
-	struct rtnl_route route;
-	uint32_t mtu = MTU_MAX;
+	const struct sockaddr_in somewhere = {
+		.sin_family = AF_INET,
+		.sin_port = htons(9),
+		.sin_addr = { htonl(0xc0000201) }, /* 192.0.2.1 */
+	};
+	auto_fd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int mtu = MTU_MAX;
+	socklen_t len = sizeof(mtu);
 
-	if (rtnl_find_route(&net->nl, somewhere, &route, &ignored) == 1)
-		for (size_t i = 0; i < s->links.len; i++)
-			if (s->links.items[i].index == route.index)
-				mtu = s->links.items[i].mtu;
-	if (mtu > MTU_MAX)
+	/* connect() sends nothing */
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&somewhere, sizeof(somewhere)) < 0 ||
+	    getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &len) < 0 || mtu > MTU_MAX)
 		return MTU_MAX;
-	return mtu < MTU_MIN ? MTU_MIN : mtu;
+	return mtu < MTU_MIN ? MTU_MIN : (uint32_t)mtu;
 }
 
 static int make_tap(struct network *net, struct error *err)
@@ -305,7 +307,7 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 	if (r < 0)
 		return r;
 	subnet_interface(net->guest.address, net->guest.name);
-	net->mtu = choose_mtu(net, &s);
+	net->mtu = choose_mtu();
 	r = make_tap(net, err);
 	if (r == 0)
 		r = make_sockets(net, err);

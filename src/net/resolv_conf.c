@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "net/resolvers.h"
 
 enum { DNS_PORT = 53 };
@@ -21,42 +23,26 @@ static bool parse_address(const char *text, struct sockaddr_storage *to)
 	return true;
 }
 
-static bool is_blank(uint8_t c)
+/* "nameserver ADDRESS" at the line's begin; what follows is not looked at (resolv.conf(5)). */
+static void parse_line(const char *line, struct resolvers *r)
 {
-	return c == ' ' || c == '\t';
-}
+	char text[INET6_ADDRSTRLEN + 1];
 
-static void parse_line(struct slice line, struct resolvers *r)
-{
-	static const char key[] = "nameserver";
-	char text[INET6_ADDRSTRLEN];
-	size_t at = sizeof(key) - 1, len = 0;
-
-	if (line.len <= at || memcmp(line.ptr, key, at) != 0 || !is_blank(line.ptr[at]))
+	if (r->count == RESOLVERS_MAX || strncmp(line, "nameserver", 10) != 0 ||
+	    sscanf(line + 10, "%*1[ \t]%46s", text) != 1)
 		return;
-	while (at < line.len && is_blank(line.ptr[at]))
-		at++;
-	for (; at < line.len && !is_blank(line.ptr[at]); at++) {
-		if (len == sizeof(text) - 1)
-			return;
-		text[len++] = (char)line.ptr[at];
-	}
-	text[len] = '\0';
-	if (r->count < RESOLVERS_MAX && parse_address(text, &r->items[r->count]))
+	if (parse_address(text, &r->items[r->count]))
 		r->count++;
 }
 
 void resolvers_parse(struct slice text, struct resolvers *r)
 {
-	r->count = 0;
-	while (text.len) {
-		const uint8_t *end = memchr(text.ptr, '\n', text.len);
-		size_t n = end ? (size_t)(end - text.ptr) : text.len;
+	auto_free char *copy = text.len ? xstrndup((const char *)text.ptr, text.len) : NULL;
+	char *rest = copy, *line;
 
-		parse_line((struct slice){ text.ptr, n }, r);
-		n += end != NULL;
-		text = (struct slice){ text.ptr + n, text.len - n };
-	}
+	r->count = 0;
+	while ((line = strsep(&rest, "\n")))
+		parse_line(line, r);
 	if (r->count == 0 && parse_address("127.0.0.1", &r->items[0]))
 		r->count = 1;
 }

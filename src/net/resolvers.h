@@ -3,14 +3,13 @@
 #define NET_RESOLVERS_H
 
 /*
- * The host's resolvers: the nameserver lines of /etc/resolv.conf, read again
- * whenever that file changes.
+ * The host's resolvers: the nameserver lines of /etc/resolv.conf, read for
+ * each query.
  */
 
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "base/str.h"
 
@@ -22,18 +21,14 @@ enum { RESOLVERS_MAX = 3, RESOLV_CONF_MAX = 64 * 1024 };
 struct resolvers {
 	struct sockaddr_storage items[RESOLVERS_MAX];
 	unsigned count;
-	struct timespec read; /* modification time, inode and size of what was read */
-	ino_t inode;
-	off_t size;
 };
 
 /* The addresses of @text's nameserver lines; 127.0.0.1 where there is none. */
 void resolvers_parse(struct slice text, struct resolvers *resolvers);
 /*
  * Send on @sock one byte, and with 1 a fresh socket of @type connected to
- * resolver @number. Return: 1, or error where @sock is broken.
+ * resolver @number. Return: 0, or error where @sock is broken.
  */
-int resolvers_hand_out(struct resolvers *resolvers, int sock, int type, unsigned number,
-		       struct error *err) must_use_;
+int resolvers_hand_out(int sock, int type, unsigned number, struct error *err) must_use_;
 
 #endif

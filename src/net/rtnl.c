@@ -96,10 +96,6 @@ static int read_link_attribute(const struct nlattr *a, void *arg)
 		if (mnl_attr_validate(a, MNL_TYPE_U32) == 0)
 			link->group = mnl_attr_get_u32(a);
 		break;
-	case IFLA_MTU:
-		if (mnl_attr_validate(a, MNL_TYPE_U32) == 0)
-			link->mtu = mnl_attr_get_u32(a);
-		break;
 	default:
 		break;
 	}
@@ -235,7 +231,6 @@ static int read_route(const struct nlmsghdr *header, void *arg)
 	if (header->nlmsg_type != RTM_NEWROUTE)
 		return MNL_CB_OK;
 	route->prefix = m->rtm_dst_len;
-	route->local = m->rtm_type == RTN_LOCAL;
 	return mnl_attr_parse(header, sizeof(*m), read_route_attribute, route);
 }
 

@@ -33,7 +33,6 @@ struct rtnl_link {
 	char name[IFNAMSIZ];
 	unsigned index;
 	uint32_t group;
-	uint32_t mtu;
 	bool loopback;
 };
 DEFINE_VEC(rtnl_links, struct rtnl_link)
@@ -54,7 +53,6 @@ int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct
 struct rtnl_route {
 	unsigned prefix; /* of the route that matches */
 	unsigned index; /* interface, 0 where it has none */
-	bool local; /* an address of this host */
 };
 /* The route that a packet to @address takes. Return: 1; 0 where there is none; or error. */
 int rtnl_find_route(struct rtnl *nl, struct in_addr address, struct rtnl_route *route,

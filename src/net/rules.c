@@ -192,20 +192,22 @@ bool rules_is_plain_name(const char *name)
 	return len > 0 && len < IFNAMSIZ && strspn(name, plain) == len;
 }
 
-/* The quoted name at @at, which is a '"'. Return: after it; NULL at the text's end. */
-static const char *read_name(const char *at, char name[IFNAMSIZ])
+/* Move *at behind the next quoted name. Return: false where there is none. */
+static bool next_name(const char **at, char name[IFNAMSIZ])
 {
-	const char *end = strchr(at + 1, '"');
-	size_t len = end ? (size_t)(end - at - 1) : 0;
+	const char *begin = strchr(*at, '"'), *end = begin ? strchr(begin + 1, '"') : NULL;
+	size_t len;
 
-	name[0] = '\0';
 	if (!end)
-		return NULL;
+		return false;
+	len = (size_t)(end - begin - 1);
+	*at = end + 1;
+	name[0] = '\0'; /* too long: as if empty, which nobody takes */
 	if (len < IFNAMSIZ) {
-		memcpy(name, at + 1, len);
+		memcpy(name, begin + 1, len);
 		name[len] = '\0';
 	}
-	return end + 1;
+	return true;
 }
 
 /* " : 192.168.64.1" at @at. */
@@ -226,29 +228,20 @@ static bool read_value(const char *at, struct in_addr *address)
 
 void rules_read_taps(const char *answer, struct rules_taps *taps)
 {
-	const char *at = strchr(answer, '"');
-	char name[IFNAMSIZ];
+	struct rules_tap tap;
+	struct in_addr address;
 
-	while (at && (at = read_name(at, name))) {
-		struct rules_tap tap;
-		struct in_addr address;
-
-		if (read_value(at, &tap.gateway) && subnet_interface_address(name, &address)) {
-			subnet_interface(address, tap.name);
+	while (next_name(&answer, tap.name))
+		if (read_value(answer, &tap.gateway) &&
+		    subnet_interface_address(tap.name, &address))
 			rules_taps_add(taps, tap);
-		}
-		at = strchr(at, '"');
-	}
 }
 
 void rules_read_opened(const char *answer, struct strings *opened)
 {
-	const char *at = strchr(answer, '"');
 	char name[IFNAMSIZ];
 
-	while (at && (at = read_name(at, name))) {
+	while (next_name(&answer, name))
 		if (rules_is_plain_name(name))
 			strings_add(opened, name);
-		at = strchr(at, '"');
-	}
 }

@@ -84,26 +84,14 @@ void subnet_interface(struct in_addr address, char name[SUBNET_NAME_SIZE])
 	(void)snprintf(name, SUBNET_NAME_SIZE, "lz%08x", ntohl(address.s_addr));
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool subnet_interface_address(const char *name, struct in_addr *address)
 {
-	uint32_t value = 0;
+	char again[SUBNET_NAME_SIZE];
+	unsigned value;
 
-	if (strlen(name) != 10 || !str_starts(name, "lz"))
+	if (sscanf(name, "lz%8x", &value) != 1)
 		return false;
-	for (const char *c = name + 2; *c; c++) {
-		int digit = hex_digit(*c);
-
-		if (digit < 0)
-			return false;
-		value = value << 4 | (uint32_t)digit;
-	}
 	address->s_addr = htonl(value);
-	return true;
+	subnet_interface(*address, again);
+	return strcmp(name, again) == 0;
 }
