@@ -3,17 +3,17 @@
 
 BUILD names the build directory (default: build/ of this checkout). Whatever
 a test starts is ended by its fixture; what a killed test run left behind is
-removed by the next one, by name (linzer-test-*).
+removed by the next one (scratch.py).
 """
 
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
-import tempfile
 
 import pytest
+
+import scratch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
@@ -82,11 +82,11 @@ class Linzer:
 def linzer(tmp_path):
     names = tmp_path / "names"
     names.mkdir()
-    home = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir=os.environ.get("TEST_DIR", "/var/tmp")))
-    program = Linzer(home, names)
-    yield program
-    program.end()
-    shutil.rmtree(home, ignore_errors=True)
+    with scratch.directory() as path:
+        program = Linzer(path / "home", names)
+        program.home.mkdir()
+        yield program
+        program.end()
 
 
 @pytest.fixture(scope="session")
@@ -101,12 +101,12 @@ def image_home():
 def guests(image_home, tmp_path_factory):
     """A home that holds the guest image as the VM "debian"; shared by a module's tests."""
     names = tmp_path_factory.mktemp("names")
-    home = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir=os.environ.get("TEST_DIR", "/var/tmp")))
-    (home / "vms").mkdir()
-    subprocess.run(["cp", "-a", "--sparse=always", image_home / "vms/debian", home / "vms/debian"], check=True)
-    program = Linzer(home, names)
-    yield program
-    for name in program("list", "--quiet").stdout.split():
-        program("stop", name, "--timeout", 1)
-    program.end()
-    shutil.rmtree(home, ignore_errors=True)
+    with scratch.directory() as path:
+        home = path / "home"
+        (home / "vms").mkdir(parents=True)
+        subprocess.run(["cp", "-a", "--sparse=always", image_home / "vms/debian", home / "vms/debian"], check=True)
+        program = Linzer(home, names)
+        yield program
+        for name in program("list", "--quiet").stdout.split():
+            program("stop", name, "--timeout", 1)
+        program.end()

@@ -10,9 +10,10 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
 
 import pytest
+
+import scratch
 
 MKFS = {"ext4": ["mkfs.ext4", "-q", "-m", "0"], "btrfs": ["mkfs.btrfs", "-q"], "xfs": ["mkfs.xfs", "-q"]}
 FILE_SYSTEMS = list(MKFS)
@@ -30,18 +31,17 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 @contextlib.contextmanager
 def mounted(kind, size):
     """The path of a fresh file system of `size` bytes."""
-    with tempfile.NamedTemporaryFile(dir="/var/tmp", prefix="linzer-test-", delete=False) as image:
-        os.truncate(image.name, size)
-    child = None
-    try:
-        subprocess.run([*MKFS[kind], image.name], check=True, stdout=subprocess.DEVNULL)
-        child = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", SCRIPT, "sh", image.name],
+    with scratch.directory() as path:
+        image = path / "image"
+        image.touch()
+        os.truncate(image, size)
+        subprocess.run([*MKFS[kind], image], check=True, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", SCRIPT, "sh", image],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert child.stdout.readline() == "mounted\n"
-        yield pathlib.Path(f"/proc/{child.pid}/root/mnt")
-    finally:
-        pathlib.Path(image.name).unlink(missing_ok=True)
-        if child:
+        try:
+            assert child.stdout.readline() == "mounted\n"
+            yield pathlib.Path(f"/proc/{child.pid}/root/mnt")
+        finally:
             child.communicate("\n", timeout=60)
 
 

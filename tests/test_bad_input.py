@@ -4,13 +4,13 @@
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
 import pytest
+
+import scratch
 
 
 def one_line(done, status, *parts):
@@ -132,16 +132,14 @@ class TestEngine:
     @pytest.fixture
     def fake(self):
         """Makes a PATH whose qemu-system-x86_64 is the given script, for any user to run."""
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir="/var/tmp"))
-
         def make(body):
             path = directory / "qemu-system-x86_64"
             path.write_text(f"#!/bin/sh\n{body}\n")
             path.chmod(0o755)
             directory.chmod(0o755)
             return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
-        yield make
-        shutil.rmtree(directory)
+        with scratch.directory() as directory:
+            yield make
 
     def test_engine_missing(self, linzer, empty):
         one_line(linzer("run", empty, env={"PATH": "/nonexistent"}), 1, "qemu-system-x86")

@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
+
+import scratch
 
 
 def layers(directory):
@@ -41,9 +42,9 @@ def holds(directory, byte, offset, length=65536):
 
 def digest(directory):
     """Of the whole content."""
-    with tempfile.NamedTemporaryFile(dir="/var/tmp", prefix="linzer-test-") as flat:
-        subprocess.run(["qemu-img", "convert", "-O", "raw", image(directory), flat.name], check=True)
-        with open(flat.name, "rb") as file:
+    with scratch.directory() as path:
+        subprocess.run(["qemu-img", "convert", "-O", "raw", image(directory), path / "flat"], check=True)
+        with open(path / "flat", "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
