@@ -734,6 +734,25 @@ def test_file_capabilities(lab, tmp_path, lock_directory):
         program.unlink()
 
 
+def test_install_caps(tmp_path):
+    """`make install-caps` on an /etc and a /run of the test's own; twice is as once."""
+    program = capable_copy(tmp_path, capabilities="")
+    script = pathlib.Path(__file__).parent.parent / "scripts" / "install-caps"
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for name in ("group", "gshadow", "passwd", "login.defs", "nsswitch.conf"):
+        shutil.copy(f"/etc/{name}", etc)
+    words = ('mount --bind "$1" /etc && mount -t tmpfs none /run && umask 077 && "$2" "$3" && "$2" "$3" && '
+             'stat -c "%a %U %G" "$3" /run/linzer && getcap "$3" && cat /etc/tmpfiles.d/linzer.conf')
+    try:
+        lines = sh("unshare", "-m", "--propagation", "private", "sh", "-c", words, "sh", str(etc), str(script),
+                   str(program)).splitlines()
+        assert lines[2:] == ["750 root linzer", "750 root linzer", f"{program} cap_net_admin,cap_net_raw=ep",
+                             "d /run/linzer 0750 root linzer"]
+    finally:
+        program.unlink()
+
+
 def test_user_outside_the_group_is_refused(lab, tmp_path, lock_directory):
     program = capable_copy(tmp_path)
     try:
