@@ -187,13 +187,13 @@ int proto_parse_request(struct slice in, struct proto_request *request)
 	*request = (struct proto_request){ .kind = PROTO_REQUEST_NONE };
 	while ((r = next_field(&in, &f)) > 0) {
 		if (is(&f, 1, WIRE_BYTES)) {
-			request->kind = PROTO_REQUEST_COMMAND;
+			*request = (struct proto_request){ .kind = PROTO_REQUEST_COMMAND };
 			request->message = f.bytes;
 		} else if (is(&f, 2, WIRE_BYTES)) {
-			request->kind = PROTO_REQUEST_INPUT;
+			*request = (struct proto_request){ .kind = PROTO_REQUEST_INPUT };
 			r = parse_single(f.bytes, 1, &request->input);
 		} else if (is(&f, 3, WIRE_BYTES)) {
-			request->kind = PROTO_REQUEST_RESIZE;
+			*request = (struct proto_request){ .kind = PROTO_REQUEST_RESIZE };
 			r = parse_size(f.bytes, &request->size);
 		}
 		if (r < 0)
@@ -220,15 +220,16 @@ int proto_parse_response(struct slice in, struct proto_response *response)
 	int r;
 
 	*response = (struct proto_response){ .kind = PROTO_RESPONSE_NONE };
+	/* a oneof: the last one wins, and nothing of those before it stays */
 	while ((r = next_field(&in, &f)) > 0) {
 		if (is(&f, 1, WIRE_BYTES)) {
-			response->kind = PROTO_RESPONSE_EXIT;
+			*response = (struct proto_response){ .kind = PROTO_RESPONSE_EXIT };
 			r = parse_exit(f.bytes, &response->code);
 		} else if (is(&f, 2, WIRE_BYTES)) {
-			response->kind = PROTO_RESPONSE_OUTPUT;
+			*response = (struct proto_response){ .kind = PROTO_RESPONSE_OUTPUT };
 			r = parse_single(f.bytes, 1, &response->output);
 		} else if (is(&f, 3, WIRE_BYTES)) {
-			response->kind = PROTO_RESPONSE_ERROR;
+			*response = (struct proto_response){ .kind = PROTO_RESPONSE_ERROR };
 			r = parse_single(f.bytes, 1, &response->output);
 		}
 		if (r < 0)
