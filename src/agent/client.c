@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/address.h"
 #include "agent/call.h"
 #include "agent/proto.h"
 #include "agent/terminal.h"
@@ -161,6 +162,9 @@ static int run(struct call *call, int fd, struct exec *exec, unsigned answer_ms,
 
 		if (!answered && !timeout_ms)
 			wait = left(start, answer_ms);
+		/* an agent that talks all the time does not outlast it */
+		if (timeout_ms && wait == 0)
+			return error_set(err, ETIMEDOUT, "the agent takes too long");
 		r = step(call, fd, exec, wait, err);
 		if (r == 0 && !answered && !timeout_ms)
 			return unanswered(err);
@@ -307,8 +311,10 @@ static int resolve_message(void *arg, struct slice message, struct error *err)
 	if (proto_parse_address(message, &ip) < 0 || ip.len >= sizeof(text_form))
 		return error_set(err, E_PROTOCOL, "the agent sent a malformed message");
 	memcpy(text_form, ip.ptr, ip.len);
-	if (inet_pton(AF_INET, text_form, &resolve->address) != 1)
-		return error_set(err, E_PROTOCOL, "the agent sent no IPv4 address");
+	/* nor may a guest send whoever asks for it to the host itself */
+	if (inet_pton(AF_INET, text_form, &resolve->address) != 1 ||
+	    !address_is_global(resolve->address))
+		return error_set(err, E_PROTOCOL, "the agent sent no address of a guest");
 	resolve->found = true;
 	return 0;
 }

@@ -71,6 +71,7 @@ struct job {
 	struct str input;
 	bool input_ends;
 	bool paused;
+	bool telling; /* within events->output(): job_hangup() leaves the job to us */
 	bool over; /* the command has ended */
 	int code;
 	unsigned graces;
@@ -104,12 +105,16 @@ static void job_free(struct job *job)
 
 /* ---- output ---- */
 
-static void tell_error(struct job *job, const char *what, int error)
+/* Tell it, at which the client may go. Return: is the job still there? */
+static bool tell(struct job *job, enum proto_response_kind kind, const void *bytes, size_t len)
 {
-	auto_free char *text = str_format("linzer-agent: %s: %s\n", what, strerror(error));
-
-	if (job->events)
-		job->events->output(job->arg, PROTO_RESPONSE_ERROR, text, strlen(text));
+	job->telling = true;
+	job->events->output(job->arg, kind, bytes, len);
+	job->telling = false;
+	if (job->events || job->pid)
+		return true;
+	job_free(job);
+	return false;
 }
 
 /* All is told that must be: give background processes their grace, or finish. */
@@ -151,8 +156,8 @@ static void source_ready(struct watch *watch, uint32_t events unused_)
 		return;
 	}
 	source->left -= source->left < (size_t)n ? source->left : (size_t)n;
-	job->events->output(job->arg, source->kind, buffer, (size_t)n);
-	check_over(job);
+	if (tell(job, source->kind, buffer, (size_t)n))
+		check_over(job);
 }
 
 static void watch_output(struct job *job)
@@ -259,7 +264,8 @@ void job_hangup(struct job *job)
 {
 	job->events = NULL;
 	if (!job->pid) {
-		job_free(job);
+		if (!job->telling)
+			job_free(job);
 		return;
 	}
 	if (job->detach)
@@ -484,18 +490,26 @@ static int start(struct job *job)
 	return job->exit.fd < 0 ? -1 : 0;
 }
 
+static void start_failed(struct job *job, int error)
+{
+	auto_free char *text =
+		str_format("linzer-agent: cannot start a process: %s\n", strerror(error));
+
+	if (job->pid) {
+		(void)kill(job->pid, SIGKILL);
+		wait_for_child(job);
+	}
+	job->code = 126;
+	loop_timer(job->loop, &job->timer, 0);
+	(void)tell(job, PROTO_RESPONSE_ERROR, text, strlen(text));
+}
+
 static void run(struct login_waiter *waiter)
 {
 	struct job *job = (struct job *)((char *)waiter - offsetof(struct job, waiter));
 
 	if (start(job) < 0) {
-		tell_error(job, "cannot start a process", errno);
-		if (job->pid)
-			(void)kill(job->pid, SIGKILL);
-		if (job->pid)
-			wait_for_child(job);
-		job->code = 126;
-		loop_timer(job->loop, &job->timer, 0);
+		start_failed(job, errno);
 		return;
 	}
 	loop_watch(job->loop, &job->exit, EPOLLIN);

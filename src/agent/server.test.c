@@ -4,10 +4,12 @@
 
 #include "agent/server.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -25,6 +27,8 @@ struct talk {
 	struct timer limit;
 	struct str out, err;
 	int code; /* -1: no exit came */
+	bool leaves; /* does not read the output, and goes when the command has ended */
+	unsigned pieces;
 };
 
 static int message(void *arg, struct slice bytes, struct error *err)
@@ -42,6 +46,20 @@ static int message(void *arg, struct slice bytes, struct error *err)
 	return 0;
 }
 
+/* When the first output is told, wait for the command's end; when it was seen, go. */
+static void leave(struct talk *talk)
+{
+	siginfo_t info;
+
+	talk->pieces++;
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0)
+		return;
+	assert_int_equal(errno, ECHILD);
+	server_free(talk->server);
+	talk->server = NULL;
+	loop_quit(talk->loop);
+}
+
 /* Carry bytes both ways until nothing moves. */
 static void pump(void *arg)
 {
@@ -49,6 +67,10 @@ static void pump(void *arg)
 	struct error err = ERROR_INIT;
 	bool more = true;
 
+	if (talk->leaves) {
+		leave(talk);
+		return;
+	}
 	while (more) {
 		struct slice out = call_output(talk->call);
 		const uint8_t *bytes;
@@ -209,6 +231,18 @@ static void a_slow_client_gets_all(void **state)
 	assert_int_equal(talk->code, 0);
 }
 
+static void a_client_that_goes_while_it_is_told(void **state)
+{
+	struct talk *talk = *state;
+
+	start_shell(talk, "head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2", false, false);
+	pump(talk);
+	talk->leaves = true;
+	loop_run(talk->loop);
+	assert_null(talk->server);
+	assert_true(talk->pieces > 1);
+}
+
 static void another_method_is_refused(void **state)
 {
 	struct talk *talk = *state;
@@ -254,6 +288,7 @@ int main(void)
 		TEST(a_terminal),
 		TEST(a_daemon_does_not_hold_the_call),
 		TEST(a_slow_client_gets_all),
+		TEST(a_client_that_goes_while_it_is_told),
 		TEST(another_method_is_refused),
 		TEST(input_before_the_command_is_refused),
 		TEST(what_is_not_http2_is_refused),
