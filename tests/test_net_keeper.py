@@ -513,9 +513,12 @@ def test_filter_taken_away_is_put_back(lab, words):
 
 def test_flushed_ruleset_does_not_stop_the_teardown(lab):
     keeper = lab.up()
+    keeper.process.send_signal(signal.SIGSTOP)
     lab.run("host", "nft", "flush", "ruleset")
-    assert keeper.stop() == 0, keeper.process.stderr.read()
-    assert lab.leftovers() == NOTHING
+    keeper.close()  # and the keeper hears of both at once
+    keeper.process.send_signal(signal.SIGCONT)
+    assert keeper.wait() == 0, keeper.process.stderr.read()
+    assert lab.leftovers() == NOTHING and lab.setting("ipv4/conf/up0/forwarding") == "0"
 
 
 def test_damaged_filter_is_made_anew_by_the_next_first(lab):

@@ -370,9 +370,10 @@ static int leave_filter(struct network *net, int lock, struct error *err)
 {
 	int r = is_last(net, err);
 
-	if (r < 0)
-		return r;
-	return r ? remove_skeleton(lock, err) : remove_elements(net, lock, err);
+	if (r <= 0)
+		return r < 0 ? r : remove_elements(net, lock, err);
+	uplink_restore(&net->opened); /* the filter's list may be lost */
+	return remove_skeleton(lock, err);
 }
 
 /* Whatever fails, the tap goes: without it the elements mean nothing. */
