@@ -131,6 +131,43 @@ def test_terminal_is_raw_and_restored(stage):
     os.close(slave)
 
 
+def test_a_new_size_of_the_terminal_arrives(stage):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c",
+                               "trap 'stty size; exit' WINCH; stty size; while :; do sleep 0.02; done",
+                               stdin=slave, stdout=slave, stderr=slave)
+    seen = b""
+    while b"33 99" not in seen:
+        seen += os.read(master, 4096)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 111, 0, 0))
+    child.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one
+    while b"44 111" not in seen:
+        seen += os.read(master, 4096)
+    assert child.wait(30) == 0
+    os.close(master)
+    os.close(slave)
+
+
+def test_output_that_nobody_reads_ends_the_command(stage, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    client = stage.linzer.start("exec", "vm", "sh", "-c", f"exec yes 2> {fifo}", stdout=subprocess.PIPE)
+    with open(fifo, "rb") as ends_with_the_command:
+        assert client.stdout.read(2) == b"y\n"
+        client.stdout.close()
+        assert client.wait(30) == 128 + signal.SIGPIPE
+        assert ends_with_the_command.read() == b""
+
+
+def test_a_client_that_comes_before_the_agent_is_held(stage):
+    stage.agent.kill()
+    assert stage.relay.stdout.readline() == "hangup\n"
+    early = stage.linzer.start("exec", "vm", "echo", "here", stdout=subprocess.PIPE)
+    stage.start_agent()
+    assert early.communicate(timeout=30)[0] == b"here\n"
+
+
 def test_100_mb_both_ways_in_bounded_memory(stage):
     size = 100_000_000
     done = stage.exec("-i", "vm", "cat", input=bytes(size), text=False)

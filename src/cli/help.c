@@ -33,7 +33,10 @@ void argument_add_term(const struct argument *argument, struct str *out)
 /* "--name <value>", "--name/--no-name" */
 static void add_option_term(struct str *out, const struct option *o)
 {
-	str_addf(out, "--%s", o->name);
+	if (o->flags & OPTION_LETTER)
+		str_addf(out, "-%c", o->letter);
+	else
+		str_addf(out, "--%s", o->name);
 	if (o->kind == OPTION_SWITCH)
 		str_addf(out, "/--no-%s", o->name);
 	else if (o->kind != OPTION_FLAG)
@@ -142,7 +145,7 @@ static void add_option(struct str *out, const struct option *o)
 {
 	auto_str term = STR_INIT;
 
-	if (o->letter)
+	if (o->letter && !(o->flags & OPTION_LETTER))
 		str_addf(&term, "-%c, ", o->letter);
 	add_option_term(&term, o);
 	add_entry(out, term.ptr, o->help);

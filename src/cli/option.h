@@ -40,6 +40,7 @@ enum option_flags {
 	OPTION_HIDDEN = 1, /* only in --help-hidden */
 	OPTION_PRIVATE = 2, /* in no help screen at all */
 	OPTION_ANY_CASE = 4, /* OPTION_CHOICE: letters' case does not matter */
+	OPTION_LETTER = 8, /* help screens show the letter alone */
 };
 
 struct option {

@@ -31,12 +31,14 @@ static const struct option options[] = {
 	  .letter = 'i',
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct exec_args, interactive),
-	  .help = "Pass standard input on to the command." },
+	  .help = "Pass standard input on to the command.",
+	  .flags = OPTION_LETTER },
 	{ .name = "tty",
 	  .letter = 't',
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct exec_args, tty),
-	  .help = "Give the command a terminal." },
+	  .help = "Give the command a terminal.",
+	  .flags = OPTION_LETTER },
 	{ 0 },
 };
 
