@@ -90,6 +90,7 @@ int vm_prune(const struct home *home, int64_t older_than_days, int64_t budget_gi
 		return r;
 	for (size_t i = 0; i < names.len; i++)
 		consider(home, names.items[i], &list);
-	qsort(list.items, list.len, sizeof(list.items[0]), newest_first);
+	if (list.len) /* qsort() takes no null pointer */
+		qsort(list.items, list.len, sizeof(list.items[0]), newest_first);
 	return prune(home, &list, older_than_days, budget_gib, err);
 }
