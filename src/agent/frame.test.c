@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/mem.h"
 
 /* One end of a link with what happened to it. */
 struct end {
@@ -85,9 +86,8 @@ static void end_release(struct end *end)
 
 static int setup(void **state)
 {
-	struct pair *pair = calloc(1, sizeof(*pair));
+	struct pair *pair = xcalloc(1, sizeof(*pair));
 
-	assert_non_null(pair);
 	end_init(&pair->host, FRAME_HOST);
 	end_init(&pair->guest, FRAME_GUEST);
 	*state = pair;
@@ -117,8 +117,7 @@ static bool carry(struct frame_link *from, struct frame_link *to, size_t piece)
 
 	if (!n)
 		return false;
-	copy = malloc(n);
-	assert_non_null(copy);
+	copy = xmalloc(n);
 	memcpy(copy, out.ptr, n);
 	frame_sent(from, n);
 	r = frame_receive(to, copy, n);

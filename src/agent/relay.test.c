@@ -17,6 +17,7 @@
 
 #include "agent/frame.h"
 #include "base/error.h"
+#include "base/mem.h"
 
 struct stage {
 	uv_loop_t loop;
@@ -120,11 +121,10 @@ static int client(struct stage *stage)
 
 static int setup(void **state)
 {
-	struct stage *stage = calloc(1, sizeof(*stage));
+	struct stage *stage = xcalloc(1, sizeof(*stage));
 	struct error err = ERROR_INIT;
 	int pair[2];
 
-	assert_non_null(stage);
 	stage->got = (struct str)STR_INIT;
 	stage->consume = true;
 	(void)snprintf(stage->path, sizeof(stage->path), "/tmp/linzer-test-relay.%d", getpid());
