@@ -6,6 +6,7 @@ a test starts is ended by its fixture; what a killed test run left behind is
 removed by the next one (scratch.py).
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -76,6 +77,11 @@ class Linzer:
             for stream in (child.stdout, child.stderr, child.stdin):
                 if stream:
                     stream.close()
+        for state in self.home.glob("vms/*/run.json"):  # runs in the background
+            try:
+                os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
+            except (ProcessLookupError, ValueError, KeyError, OSError):
+                pass
 
 
 @pytest.fixture
