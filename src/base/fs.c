@@ -170,7 +170,7 @@ static int make_dir(const char *path, struct error *err)
 {
 	struct stat st;
 
-	if (mkdir(path, 0777) == 0)
+	if (mkdir(path, 0700) == 0)
 		return 0;
 	if (errno == EEXIST && stat(path, &st) == 0) {
 		if (S_ISDIR(st.st_mode))

@@ -50,7 +50,7 @@ int fs_pwrite_all(int fd, const void *bytes, size_t len, off_t offset, struct er
 /* Exactly @len bytes from @offset; a shorter file is E_INVALID. */
 int fs_pread_all(int fd, void *bytes, size_t len, off_t offset, struct error *err) must_use_;
 
-/* mkdir -p with mode 0777 & ~umask. */
+/* mkdir -p with mode 0700: what we make is nobody else's, whatever his umask. */
 int fs_mkdirs(const char *path, struct error *err) must_use_;
 /* rm -rf of @path beneath @dir, never following a link. Absent is success. */
 int fs_remove_tree(int dir, const char *path, struct error *err) must_use_;
