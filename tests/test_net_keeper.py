@@ -262,6 +262,32 @@ def test_proxy_arp_ends_with_the_subnet(lab):
         assert not guest.resolve(address, 0.2), address
 
 
+def test_broadcast_and_multicast_reach_nobody(lab):
+    guest, other = lab.up().guest, lab.up().guest
+    server = udp_server(lab, "host", "0.0.0.0")
+    server.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                      socket.inet_aton("224.0.0.251") + socket.inet_aton(guest.gateway))
+    outside = udp_server(lab, "world", "0.0.0.0")
+    for target in ("192.168.64.255", "255.255.255.255", "224.0.0.251", "224.0.0.1", "198.51.100.255", "192.168.64.0"):
+        packet = udp(guest.address, 5555, target, 7777, b"x")
+        assert not arrives(server, lambda: (guest.send(packet), guest.send(packet, to=BROADCAST))), target
+    assert other.wait(lambda p: p.type == 0x0800, 0.2) is None
+    assert not arrives(outside, lambda: None)
+
+
+def test_fragments_are_the_guests_own_too(lab):
+    guest, other = lab.up().guest, lab.up()
+    server = udp_server(lab, "host", "0.0.0.0")
+
+    def pieces(source):
+        whole = udp(source, 5555, guest.gateway, 7777, b"x" * 64)[20:]
+        for flags, part in ((0x2000, whole[:32]), (4, whole[32:])):
+            guest.send(ipv4(source, guest.gateway, 17, part, ident=77, flags=flags))
+
+    assert arrives(server, lambda: pieces(guest.address))
+    assert not arrives(server, lambda: pieces(other.address))
+
+
 def test_address_probe_is_not_answered(lab):
     """Duplicate address detection (RFC 5227) must not find the guest's own address taken."""
     guest = lab.up().guest
