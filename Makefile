@@ -41,7 +41,10 @@ soak: build
 install: build
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)
 
+install-caps:
+	@$(SUDO) scripts/install-caps $(PREFIX)/libexec/linzer/linzer-net
+
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all build deps image demo check bench soak install clean meson-found
+.PHONY: all build deps image demo check bench soak install install-caps clean meson-found
