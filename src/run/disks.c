@@ -114,8 +114,10 @@ static int add_root(struct session *session, struct error *err)
 
 int session_open_disks(struct session *session, struct error *err)
 {
-	int r = disk_read(&session->vm, &session->chain, err);
+	int r = disk_wait_unused(&session->vm, err);
 
+	if (r == 0)
+		r = disk_read(&session->vm, &session->chain, err);
 	if (r == 0)
 		r = add_root(session, err);
 	for (size_t i = 0; r == 0 && i < session->options->disks.len; i++)

@@ -29,7 +29,11 @@
 #include "machine/qmp.h"
 #include "store/manage.h"
 
-enum { CALL_MS = 10000, REQUEST_MS = 1000 };
+enum {
+	REQUEST_MS = 1000,
+	CALL_MS = 10000,
+	SNAPSHOT_MS = 60000, /* it waits for what the host's disk has in flight */
+};
 
 static int add_fd(struct session *session, int overlay, int64_t *set, struct error *err)
 {
@@ -57,7 +61,7 @@ static int take_snapshot(struct session *session, const char *top, const char *o
 			 struct error *err)
 {
 	int r = qmp_call(session->qmp, "blockdev-snapshot", qemu_snapshot(top, overlay), -1,
-			 CALL_MS, NULL, err);
+			 SNAPSHOT_MS, NULL, err);
 
 	if (r < 0 && r != -E_FAILED) {
 		end_in_doubt(session);
@@ -107,11 +111,25 @@ static bool may_ask(int client)
 	       (peer.uid == geteuid() || peer.uid == 0);
 }
 
+static void send_answer(int client, int r, const struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+	auto_str answer = STR_INIT;
+
+	/* QEMU has gone, and so will we: that is the answer */
+	if (r == -EPIPE || r == -ECONNRESET)
+		return;
+	if (r < 0)
+		str_addf(&answer, "error %s\n", err->text);
+	else
+		str_adds(&answer, "ok\n");
+	(void)!fs_write_all(client, answer.ptr, answer.len, &ignored);
+}
+
 void session_answer(struct session *session, int client)
 {
-	struct error err = ERROR_INIT, ignored = ERROR_INIT;
+	struct error err = ERROR_INIT;
 	auto_str line = STR_INIT;
-	auto_str answer = STR_INIT;
 	auto_fd lock = -1; /* given back when all is done, whatever became of the asker */
 	int r = 0;
 
@@ -123,10 +141,6 @@ void session_answer(struct session *session, int client)
 		r = freeze(session, &err);
 	else if (r == 0)
 		r = error_set(&err, E_PROTOCOL, "unknown request '%s'", line.ptr);
-	if (r < 0)
-		str_addf(&answer, "error %s\n", err.text);
-	else
-		str_adds(&answer, "ok\n");
-	(void)!fs_write_all(client, answer.ptr, answer.len, &ignored);
+	send_answer(client, r, &err);
 	(void)close(client);
 }

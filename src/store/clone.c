@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
@@ -33,12 +34,15 @@
 enum {
 	SMALL_DISK = 1024 * 1024, /* allocated bytes below which a raw disk is copied */
 	FREEZE_MS = 120 * 1000, /* longer than `run` waits for QEMU altogether */
+	ENDING_MS = 15 * 1000, /* longer than `run` takes to end */
+	ENDING_PAUSE_MS = 5,
 };
 
 /* The VM that is cloned, locked. */
 struct source {
 	struct vm vm;
 	int lock; /* its .lock */
+	bool running; /* and it was so when we began with the disk */
 };
 
 static void release_source(struct source *source)
@@ -116,15 +120,15 @@ static int share_top(int top, const struct vm *from, const struct vm *to,
 }
 
 /* Is the top a raw disk that nobody writes to and that had better be copied? */
-static bool better_copied(int top, const struct vm *from, const struct vm *to,
+static bool better_copied(int top, const struct source *source, const struct vm *to,
 			  const struct disk_chain *chain, const struct vm_clone *how)
 {
-	struct stat source, target;
+	struct stat disk, target;
 
-	if (!chain_is_raw(chain) || vm_running_pid(from) || fstat(top, &source) < 0 ||
+	if (!chain_is_raw(chain) || source->running || fstat(top, &disk) < 0 ||
 	    fstat(to->dir, &target) < 0)
 		return false;
-	return how->raw || fs_allocated(&source) < SMALL_DISK || source.st_dev != target.st_dev;
+	return how->raw || fs_allocated(&disk) < SMALL_DISK || disk.st_dev != target.st_dev;
 }
 
 static int copy_top(int top, const struct vm *to, struct error *err)
@@ -134,17 +138,16 @@ static int copy_top(int top, const struct vm *to, struct error *err)
 	return copy < 0 ? copy : fs_copy_sparse(top, copy, err);
 }
 
+/* Return: 0; E_NOT_RUNNING its `run` ended before it answered; or error. */
 static int freeze_source(const struct source *source, struct disk_chain *chain, struct error *err)
 {
 	const struct vm *from = &source->vm;
 	size_t count = chain->count;
 	int r;
 
-	if (!vm_running_pid(from))
+	if (!source->running)
 		return disk_freeze(from, chain, NULL, NULL, err);
 	r = manage_request(from, "freeze", source->lock, FREEZE_MS, err);
-	if (r == -E_NOT_RUNNING && !vm_running_pid(from)) /* it ended meanwhile */
-		return disk_freeze(from, chain, NULL, NULL, err);
 	if (r == 0)
 		r = disk_read(from, chain, err);
 	if (r == 0 && chain->count == count) /* it runs with a read-only disk: the names suffice */
@@ -160,7 +163,7 @@ static int clone_top(int top, const struct source *source, const struct vm *to,
 
 	if (r > 0)
 		return clone_layers(from, to, chain, err);
-	if (r == 0 && better_copied(top, from, to, chain, how))
+	if (r == 0 && better_copied(top, source, to, chain, how))
 		return copy_top(top, to, err);
 	if (r == 0)
 		r = share_top(top, from, to, chain, err);
@@ -179,20 +182,50 @@ static int make_raw(const struct vm *vm, struct error *err)
 	return r < 0 ? r : disk_flatten(vm, &chain, err);
 }
 
-static int clone_disk(const struct source *source, const struct vm *to, const struct vm_clone *how,
-		      struct error *err)
+static int clone_chain(struct source *source, const struct vm *to, const struct vm_clone *how,
+		       struct error *err)
 {
 	const struct vm *from = &source->vm;
 	struct disk_chain chain;
 	auto_fd top = -1;
-	int r = disk_read(from, &chain, err);
+	int r = 0;
 
-	if (r == 0 && !vm_running_pid(from))
+	source->running = vm_running_pid(from) != 0;
+	if (!source->running)
+		r = disk_wait_unused(from, err);
+	if (r == 0)
+		r = disk_read(from, &chain, err);
+	if (r == 0 && !source->running)
 		r = disk_merge_if_deep(from, &chain, err);
 	if (r == 0)
 		r = top = disk_open_file(from, CHAIN_TOP, O_RDONLY, err);
-	if (r >= 0)
-		r = clone_top(top, source, to, &chain, how, err);
+	return r < 0 ? r : clone_top(top, source, to, &chain, how, err);
+}
+
+/* Nobody can run it anew while we have the .lock. */
+static int wait_for_end(const struct vm *vm, struct error *err)
+{
+	uint64_t deadline = clock_ms() + ENDING_MS;
+
+	while (vm_running_pid(vm)) {
+		if (clock_ms() >= deadline)
+			return error_set(err, E_RUNNING, "VM \"%s\" is ending, but does not end",
+					 vm->name);
+		clock_sleep_ms(ENDING_PAUSE_MS);
+	}
+	return 0;
+}
+
+static int clone_disk(struct source *source, const struct vm *to, const struct vm_clone *how,
+		      struct error *err)
+{
+	int r = clone_chain(source, to, how, err);
+
+	if (r == -E_NOT_RUNNING) {
+		r = wait_for_end(&source->vm, err);
+		if (r == 0)
+			r = clone_chain(source, to, how, err);
+	}
 	return r < 0 || !how->raw ? r : make_raw(to, err);
 }
 

@@ -7,13 +7,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "store/chain.h"
 #include "store/vm.h"
 
-enum { CHAIN_FILE_MAX = 64 * 1024 };
+enum {
+	CHAIN_FILE_MAX = 64 * 1024,
+	QEMU_WRITES =
+		101, /* the byte that a QEMU locks in a file that it writes to (file-posix.c) */
+	UNUSED_MS = 10 * 1000,
+	UNUSED_PAUSE_MS = 2,
+};
 
 int disk_write(const struct vm *vm, const struct disk_chain *chain, struct error *err)
 {
@@ -74,6 +81,31 @@ int disk_open_file(const struct vm *vm, const char *name, int flags, struct erro
 		return error_set(err, E_INVALID, "%s of VM \"%s\" is not a regular file", name,
 				 vm->name);
 	return take_fd(&fd);
+}
+
+static bool qemu_writes(int fd)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_WRITES, .l_len = 1
+	};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+int disk_wait_unused(const struct vm *vm, struct error *err)
+{
+	auto_fd fd = disk_open_file(vm, CHAIN_TOP, O_RDONLY, err);
+	uint64_t deadline = clock_ms() + UNUSED_MS;
+
+	if (fd < 0)
+		return fd;
+	while (qemu_writes(fd)) {
+		if (clock_ms() >= deadline)
+			return error_set(err, E_RUNNING, "another QEMU uses the disk of VM \"%s\"",
+					 vm->name);
+		clock_sleep_ms(UNUSED_PAUSE_MS);
+	}
+	return 0;
 }
 
 static int check_qcow2(int fd, const struct disk_chain *chain, size_t i, struct error *err)

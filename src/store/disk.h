@@ -61,6 +61,13 @@ int disk_open_layers(const struct vm *vm, const struct disk_chain *chain, bool r
 		     int fds[DISK_LAYERS_MAX], struct error *err) must_use_;
 
 /*
+ * For a VM that nobody runs: wait until nobody writes to its disk. The QEMU of a `run` that was
+ * killed lives on for some milliseconds after the running lock has gone. E_RUNNING if somebody
+ * still does after a few seconds: a QEMU that was started by hand.
+ */
+int disk_wait_unused(const struct vm *vm, struct error *err) must_use_;
+
+/*
  * Freeze: make the present top a frozen layer under a new empty overlay.
  * For a running VM the caller (its `run`) passes @switch_over, called
  * when all names are in place, to make QEMU write to the overlay

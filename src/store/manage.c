@@ -87,6 +87,12 @@ static int wait_ready(int fd, short events, uint64_t deadline, struct error *err
 	}
 }
 
+/* A `run` answers whatever it is asked: one that does not has ended. */
+static int hung_up(struct error *err)
+{
+	return error_set(err, E_NOT_RUNNING, "it hung up");
+}
+
 /* A request is short: it goes in one piece, and the lock with it. */
 static int send_request(int fd, const char *request, int lock, uint64_t deadline, struct error *err)
 {
@@ -102,6 +108,8 @@ static int send_request(int fd, const char *request, int lock, uint64_t deadline
 		n = socket_send(fd, text, len, lock, MSG_DONTWAIT);
 		if (n == (ssize_t)len)
 			return 0;
+		if (n == -EPIPE || n == -ECONNRESET)
+			return hung_up(err);
 		if (n != -EINTR && n != -EAGAIN)
 			return error_set(err, n < 0 ? (int)-n : E_PROTOCOL, "cannot send");
 	}
@@ -121,10 +129,10 @@ static int receive_line(int fd, struct str *line, int *received, uint64_t deadli
 		n = socket_receive(fd, bytes, sizeof(bytes), received, MSG_DONTWAIT);
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
+		if (n == 0 || n == -ECONNRESET)
+			return hung_up(err);
 		if (n < 0)
 			return error_set(err, (int)-n, "cannot receive");
-		if (n == 0)
-			return error_set(err, E_PROTOCOL, "it hung up");
 		str_add(line, bytes, (size_t)n);
 		if (line->len > MANAGE_LINE_MAX)
 			return error_set(err, E_PROTOCOL, "the line is too long");

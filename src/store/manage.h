@@ -22,7 +22,8 @@ enum { MANAGE_LINE_MAX = 4096 };
 /*
  * Send @request (no newline inside) with @lock, from vm_lock(), and wait at most @timeout_ms
  * for the answer.
- * Return: 0; an error reply is E_FAILED with its text; nobody there: E_NOT_RUNNING.
+ * Return: 0; an error reply is E_FAILED with its text; nobody there, or gone before it answered:
+ * E_NOT_RUNNING (it may hold the running lock for a moment yet).
  */
 int manage_request(const struct vm *vm, const char *request, int lock, unsigned timeout_ms,
 		   struct error *err) must_use_;

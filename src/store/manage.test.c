@@ -86,7 +86,7 @@ static void test_answers(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_fails(f, E_FAILED, "cannot freeze: no room",
 		     ask(f, &vm, lock, only_reply, "error no room\n"));
-	assert_fails(f, E_PROTOCOL, "hung up", ask(f, &vm, lock, only_reply, ""));
+	assert_fails(f, E_NOT_RUNNING, "hung up", ask(f, &vm, lock, only_reply, ""));
 	assert_fails(f, E_PROTOCOL, "malformed", ask(f, &vm, lock, only_reply, "what\n"));
 	assert_fails(f, E_PROTOCOL, "too long", ask(f, &vm, lock, only_reply, flood));
 	/* a socket that nobody serves any more */

@@ -51,7 +51,9 @@ static int lock_stopped(const struct vm *vm, struct disk_chain *chain, struct er
 		return lock;
 	if (vm_running_pid(vm))
 		return error_set(err, E_RUNNING, "VM \"%s\" is running", vm->name);
-	r = disk_read(vm, chain, err);
+	r = disk_wait_unused(vm, err);
+	if (r == 0)
+		r = disk_read(vm, chain, err);
 	return r < 0 ? r : take_fd(&lock);
 }
 
