@@ -132,7 +132,7 @@ static int check_config(const struct config *config, struct error *err)
 		return error_set(err, E_VALIDATION,
 				 "macOS VMs run only on Apple hardware: this VM can be cloned, "
 				 "pushed and exported, but not run here");
-	if (strcmp(config->disk_format, "raw") != 0)
+	if (config->disk_format && strcmp(config->disk_format, "raw") != 0)
 		return error_set(err, E_VALIDATION,
 				 "the image declares the disk format '%s', which cannot be run "
 				 "here",
