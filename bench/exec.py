@@ -30,7 +30,10 @@ def main():
            "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", f"admin@{address}", "true"]
     by_exec = best([LINZER, "exec", name, "true"])
     by_ssh = best(ssh)
-    print(f"exec {by_exec * 1000:.0f} ms, ssh {by_ssh * 1000:.0f} ms, ratio {by_exec / by_ssh:.3f} (wanted: <= 0.1)")
+    good = by_exec <= 0.1 * by_ssh
+    print(f"exec {by_exec * 1000:.0f} ms, ssh {by_ssh * 1000:.0f} ms, ratio {by_exec / by_ssh:.3f} "
+          f"(wanted: <= 0.1)   {'good' if good else 'BAD'}")
+    sys.exit(not good)
 
 
 if __name__ == "__main__":
