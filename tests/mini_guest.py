@@ -11,8 +11,8 @@ import hashlib
 import os
 import pathlib
 import subprocess
-import tempfile
 
+import scratch
 import vm_disk
 from conftest import BUILD
 
@@ -80,8 +80,7 @@ def base_layer(home):
 
 
 def build(home, disk):
-    with tempfile.TemporaryDirectory(prefix="linzer-test-", dir="/var/tmp") as work:
-        work = pathlib.Path(work)
+    with scratch.directory() as work:
         init = work / "init"
         sh("cc", "-O2", "-static", "-o", init, SOURCE)
         sh("mcopy", "-n", "-i", f"{base_layer(home)}@@1M", "::/EFI/BOOT/BOOTX64.EFI", work / "loader.efi")

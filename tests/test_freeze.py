@@ -6,11 +6,10 @@ A guest writes numbered pages past its page cache and says each number when the 
 is at least the last one that was acknowledged in time.
 """
 
+import fcntl
 import hashlib
-import json
 import os
 import pathlib
-import shutil
 import signal
 import struct
 import subprocess
@@ -21,6 +20,7 @@ import time
 import pytest
 
 import mini_guest
+import scratch
 import vm_disk
 from conftest import Linzer
 from loop_mount import home_on, needs_root
@@ -43,13 +43,12 @@ def make(linzer, disk, name="mini"):
 @pytest.fixture(scope="module")
 def minis(disk, tmp_path_factory):
     """A home with the VM "mini", which is only cloned."""
-    home = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir=os.environ.get("TEST_DIR", "/var/tmp")))
-    linzer = Linzer(home, tmp_path_factory.mktemp("names"))
-    make(linzer, disk)
-    yield linzer
-    clear(linzer)
-    linzer.end()
-    shutil.rmtree(home, ignore_errors=True)
+    with scratch.directory() as place:
+        linzer = Linzer(place / "home", tmp_path_factory.mktemp("names"))
+        make(linzer, disk)
+        yield linzer
+        clear(linzer)
+        linzer.end()
 
 
 @pytest.fixture
@@ -286,14 +285,10 @@ def test_clone_of_a_running_clone_of_a_running_source(home):
         home("exec", name, "/init", "write", tag, 1 + 100 * tag, 50, check=True)
         home("clone", name, f"{name}-early", check=True)
         home("exec", name, "/init", "write", tag, 51 + 100 * tag, 50, check=True)
-    expected = {"a": {1: range(101, 201)}, "b": {1: range(101, 151), 2: range(201, 301)},
-                "c": {1: range(101, 151), 2: range(201, 251), 3: range(301, 401)}}
-    expected["a"] = {1: range(101, 201)}
-    # b was cloned from a when a had written everything, and c likewise
-    expected["b"][1] = range(101, 201)
-    expected["c"] = {1: range(101, 201), 2: range(201, 301), 3: range(301, 401)}
-    expected |= {"a-early": {1: range(101, 151)}, "b-early": {1: range(101, 201), 2: range(201, 251)},
-                 "c-early": {1: range(101, 201), 2: range(201, 301), 3: range(301, 351)}}
+    by_a, by_b, by_c = ({tag: range(1 + 100 * tag, 101 + 100 * tag)} for tag in (1, 2, 3))
+    expected = {"a": by_a, "b": by_a | by_b, "c": by_a | by_b | by_c,
+                "a-early": {1: range(101, 151)}, "b-early": by_a | {2: range(201, 251)},
+                "c-early": by_a | by_b | {3: range(301, 351)}}
 
     def area(name):
         found = [(0, 0)] * SLOTS
@@ -377,8 +372,36 @@ def test_clone_while_the_source_is_being_stopped(home, after):
     assert last_on_disk(home, "source", [(1, 1)]) >= acknowledged
 
 
+@pytest.fixture
+def writing(home):
+    """Holds what a QEMU holds that writes to the disk of "source", until it is called."""
+    F_OFD_SETLK, BYTE = 37, 101
+    home("clone", "mini", "source", check=True)
+    with open(home.vm("source") / "disk.img", "rb") as disk:
+        fcntl.fcntl(disk, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, BYTE, 1, 0))
+        yield disk.close
+
+
+@pytest.mark.parametrize("verb", [["clone", "source", "copy"], ["run", "--detach", "source"],
+                                  ["set", "source", "--disk-size", "1"]], ids=["clone", "run", "set"])
+def test_a_dying_qemu_is_waited_for(home, writing, verb):
+    """That of a killed `run` has the disk for some milliseconds after the running lock has gone."""
+    waiting = home.start(*verb, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    assert waiting.poll() is None
+    assert "copy" not in listed(home) and not (home.vm("source") / "run.json").exists()
+    writing()
+    assert waiting.wait(30) == 0, waiting.stderr.read()
+
+
+def test_a_disk_that_another_qemu_uses_is_refused(home, writing):
+    done = home("clone", "source", "copy")
+    assert (done.returncode, done.stderr) == (1, 'another QEMU uses the disk of VM "source"\n')
+    assert listed(home) == ["mini", "source"]
+
+
 def test_clone_of_a_vm_whose_qemu_does_not_answer(home):
-    """One line, and nothing has changed: later it can be cloned."""
+    """One line, and nothing has changed: it goes on, and can be cloned when it is stopped."""
     home("clone", "mini", "source", check=True)
     boot(home, "source")
     writer = Writer(home, "source", 1, 1)
@@ -394,13 +417,11 @@ def test_clone_of_a_vm_whose_qemu_does_not_answer(home):
         os.kill(qemu, signal.SIGCONT)
     assert "copy" not in listed(home)
     writer.wait_for_more()
-    acknowledged = writer.acknowledged
-    home("clone", "source", "copy", check=True)
-    assert last_on_disk(home, "copy", [(1, 1)]) >= acknowledged
-    writer.wait_for_more()
     stop(home, "source")
     acknowledged = writer.end()
+    home("clone", "source", "copy", check=True)
     assert last_on_disk(home, "source", [(1, 1)]) >= acknowledged
+    assert digest(home.vm("copy")) == digest(home.vm("source"))
 
 
 @needs_root
