@@ -49,7 +49,8 @@ int net_conf_parse(struct slice text, struct net_conf *conf, struct error *err)
 		return error_set(err, E_TOO_BIG, "larger than %d bytes", NET_CONF_SIZE_MAX);
 	if (text.len && memchr(text.ptr, '\0', text.len))
 		return error_set(err, E_INVALID, "a NUL byte");
-	rest = copy = xstrndup((const char *)text.ptr, text.len);
+	copy = xstrndup((const char *)text.ptr, text.len);
+	rest = copy;
 	for (unsigned number = 1; (line = strsep(&rest, "\n")); number++)
 		if (parse_line(line, &parsed, &has_subnet, err) < 0)
 			return error_wrap(err, "line %u", number);

@@ -146,7 +146,7 @@ static int start_talker(struct keeper *k, struct error *err)
 
 static int start(struct keeper *k, struct error *err)
 {
-	struct net_message request, started;
+	struct net_message request = { 0 }, started;
 	struct net_conf conf;
 	int r = receive_start(k->run, &request, err);
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -87,11 +88,11 @@ void subnet_interface(struct in_addr address, char name[SUBNET_NAME_SIZE])
 bool subnet_interface_address(const char *name, struct in_addr *address)
 {
 	char again[SUBNET_NAME_SIZE];
-	unsigned value;
 
-	if (sscanf(name, "lz%8x", &value) != 1)
+	if (!str_starts(name, "lz"))
 		return false;
-	address->s_addr = htonl(value);
+	/* whatever strtoul() takes and we do not write that way is not ours */
+	address->s_addr = htonl((uint32_t)strtoul(name + 2, NULL, 16));
 	subnet_interface(*address, again);
 	return strcmp(name, again) == 0;
 }
