@@ -217,6 +217,13 @@ def test_signals_stop_cleanly(linzer, empty, number, status):
     assert not left & {"run.json", "control.sock", "manage.sock"}
 
 
+def test_no_umask_lets_others_write(linzer):
+    subprocess.run(f"umask 0; exec '{linzer.program()}' create --linux --disk-size 1 open",
+                   shell=True, env=linzer.environment(), check=True)
+    for path in [linzer.home / "vms", *linzer.home.rglob("open"), *linzer.home.rglob("open/*")]:
+        assert not path.stat().st_mode & 0o022, path
+
+
 class TestRaces:
     def test_two_runs_at_once(self, linzer, empty):
         children = [linzer.start("run", empty, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -286,6 +287,7 @@ int command_main(int argc, char **argv)
 
 	inv.program = slash ? slash + 1 : argc ? argv[0] : "linzer";
 	fill_standard_descriptors();
+	(void)umask(umask(0) | 022); /* nothing of ours is for others to change */
 	set_signals();
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	status = run_builtin(inv.program, argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL);

@@ -37,6 +37,7 @@ static int try_claim(int dir, uid_t uid, struct identity *identity, struct error
 int identity_claim(struct identity *identity, struct error *err)
 {
 	auto_fd dir = -1;
+	struct stat st;
 	int r;
 
 	if (geteuid() != 0) {
@@ -49,8 +50,11 @@ int identity_claim(struct identity *identity, struct error *err)
 	dir = fs_open(AT_FDCWD, uid_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
 	if (dir < 0)
 		return dir;
-	if (fchmod(dir, 0700) < 0)
+	/* nobody else may hold or replace the locks in it */
+	if (fstat(dir, &st) < 0 || (st.st_uid == 0 && fchmod(dir, 0700) < 0))
 		return error_errno(err, "cannot use '%s'", uid_dir);
+	if (st.st_uid != 0)
+		return error_set(err, E_FAILED, "'%s' is not root's", uid_dir);
 	for (uid_t n = 0; n < UID_COUNT; n++) {
 		r = try_claim(dir, UID_FIRST + n, identity, err);
 		if (r != 0)
