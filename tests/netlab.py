@@ -4,11 +4,13 @@
 `Lab` makes two namespaces: "host", where keepers run, and "world", its uplink
 (198.51.100.1 -- 198.51.100.2). A `Keeper` is build/linzer-net with the test as
 its `run`; `Keeper.guest` speaks Ethernet on the tap that it gave. Whatever a
-killed test run left is removed by the next one, by the names' process number.
+killed test run left is removed by the next one, by the number in their names.
 """
 
 import contextlib
 import ctypes
+import fcntl
+import itertools
 import os
 import pathlib
 import random
@@ -46,17 +48,39 @@ def setns(fd):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+LOCKS = pathlib.Path("/run/linzer-test-net")
+
+
+def try_lock(number):
+    """-> a descriptor that holds the number as long as this process lives, or None."""
+    LOCKS.mkdir(exist_ok=True)
+    fd = os.open(LOCKS / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    except BlockingIOError:
+        os.close(fd)
+        return None
+
+
 def sweep():
-    """Namespaces of test runs that were killed."""
-    for name in sh("ip", "netns", "list").split():
+    """Namespaces of test runs that were killed: nobody holds their number."""
+    for name in sh("ip", "netns", "list", check=False).split():
         match = re.fullmatch(r"lzt-(\d+)-\w+", name)
-        if match and not os.path.exists(f"/proc/{match[1]}"):
+        if match and (fd := try_lock(match[1])) is not None:
             sh("ip", "netns", "del", name, check=False)
+            os.close(fd)
+
+
+def take_number():
+    """Process numbers would not do: test runs have PID namespaces of their own."""
+    return next((n, fd) for n in itertools.count() if (fd := try_lock(n)) is not None)
 
 
 class Lab:
     def __init__(self, tmp_path, uplink=True):
         sweep()
+        self.number, self.lock = take_number()
         self.tmp = pathlib.Path(tmp_path)
         self.keepers, self.namespaces, self.cleanups = [], {}, []
         self.etc = self.tmp / "etc"
@@ -74,9 +98,8 @@ class Lab:
             self.ip("world", "link set w0 up")
             self.ip("host", f"route add default via {WORLD}")
 
-    @staticmethod
-    def name(namespace):
-        return f"lzt-{os.getpid()}-{namespace}"
+    def name(self, namespace):
+        return f"lzt-{self.number}-{namespace}"
 
     def add_namespace(self, namespace):
         sh("ip", "netns", "add", self.name(namespace))
@@ -152,6 +175,7 @@ class Lab:
         for namespace, fd in self.namespaces.items():
             os.close(fd)
             sh("ip", "netns", "del", self.name(namespace), check=False)
+        os.close(self.lock)
 
 
 def mac_bytes(text):

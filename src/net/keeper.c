@@ -252,6 +252,8 @@ int keeper_main(int run, struct error *err)
 		return r;
 	k.signals = open_signals(err);
 	if (k.signals < 0 || privilege_take(err) < 0) {
+		/* left unread, the request would turn our answer into ECONNRESET */
+		(void)!recv(run, &(uint8_t){ 0 }, 1, 0);
 		send_failure(run, err);
 		return -err->code;
 	}
