@@ -106,6 +106,9 @@ static void add_firmware(struct builder *b)
 	add_node(b, &code);
 	vars.fdset = hand_over_file(b, b->plan->firmware_vars_fd);
 	add_node(b, &vars);
+	/* OVMF's own network boot would take an address before there is a guest (edk2 2022.02) */
+	add(b, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n");
+	add(b, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n");
 }
 
 static void add_memory(struct builder *b)
