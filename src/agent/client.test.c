@@ -16,6 +16,7 @@
 
 #include "agent/proto.h"
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 enum { SHORT_MS = 200, LONG_MS = 60000 };
@@ -35,10 +36,9 @@ struct stage {
 
 static int setup(void **state)
 {
-	struct stage *stage = calloc(1, sizeof(*stage));
+	struct stage *stage = xcalloc(1, sizeof(*stage));
 	int fds[2];
 
-	assert_non_null(stage);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	stage->ours = fds[0];
 	stage->agents = fds[1];

@@ -18,6 +18,7 @@
 #include "agent/loop.h"
 #include "agent/proto.h"
 #include "base/error.h"
+#include "base/mem.h"
 
 struct talk {
 	struct loop *loop;
@@ -98,9 +99,8 @@ static void too_long(struct timer *timer unused_)
 
 static int setup(void **state)
 {
-	struct talk *talk = calloc(1, sizeof(*talk));
+	struct talk *talk = xcalloc(1, sizeof(*talk));
 
-	assert_non_null(talk);
 	(void)signal(SIGPIPE, SIG_IGN);
 	talk->out = talk->err = (struct str)STR_INIT;
 	talk->code = -1;
