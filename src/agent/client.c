@@ -132,9 +132,9 @@ static int step(struct call *call, int fd, struct exec *exec, int timeout, struc
 		return 0;
 	if (n < 0)
 		return errno == EINTR ? 1 : error_errno(err, "cannot wait for the agent");
-	if (fds[1].revents)
+	if (exec && fds[1].revents)
 		read_input(exec);
-	if (fds[2].revents)
+	if (exec && fds[2].revents)
 		read_size(exec);
 	if (fds[0].revents & ~POLLOUT) {
 		r = receive_some(call, fd, err);

@@ -34,7 +34,7 @@ struct client_exec {
  * byte; nothing was run, the caller may connect anew); -E_PROTOCOL the agent does not
  * keep to the protocol; -E_FAILED a gRPC status, or the call ended without an exit code.
  */
-int client_exec(int fd, const struct client_exec *exec, struct error *err) must_use_;
+int client_exec(int fd, const struct client_exec *how, struct error *err) must_use_;
 
 /*
  * Ask the agent for the guest's address within @timeout_ms.

@@ -243,7 +243,6 @@ static size_t greeting_size(const struct frame_link *link, uint8_t type)
 
 	switch (type) {
 	case FRAME_HELLO:
-		return host ? 0 : MAGIC + FRAME_NONCE;
 	case FRAME_CONFIRM:
 		return host ? 0 : MAGIC + FRAME_NONCE;
 	case FRAME_ACK:

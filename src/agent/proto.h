@@ -85,10 +85,10 @@ struct proto_response {
 };
 
 /* Parse one message. Return: 0, or -E_INVALID. */
-int proto_parse_request(struct slice bytes, struct proto_request *request) must_use_;
-int proto_parse_command(struct slice bytes, struct proto_command *command) must_use_;
-int proto_parse_response(struct slice bytes, struct proto_response *response) must_use_;
-int proto_parse_address(struct slice bytes, struct slice *ip) must_use_;
+int proto_parse_request(struct slice in, struct proto_request *request) must_use_;
+int proto_parse_command(struct slice in, struct proto_command *command) must_use_;
+int proto_parse_response(struct slice in, struct proto_response *response) must_use_;
+int proto_parse_address(struct slice in, struct slice *ip) must_use_;
 
 /* Append one message, prefix included. */
 void proto_add_command(struct str *out, const struct proto_command *command);

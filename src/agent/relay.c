@@ -18,6 +18,7 @@
 
 #include "agent/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -441,6 +442,7 @@ int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd,
 void relay_close(struct relay *relay)
 {
 	uv_handle_t *own[3];
+	unsigned count;
 
 	if (!relay || relay->closing)
 		return;
@@ -452,7 +454,9 @@ void relay_close(struct relay *relay)
 		client_close(relay->clients);
 	frame_stop(relay->link);
 	relay->handles++; /* ours, until all others are on their way */
-	for (unsigned i = 0; i < relay->own_handles; i++)
+	count = relay->own_handles;
+	assert(count <= array_size(own));
+	for (unsigned i = 0; i < count; i++)
 		uv_close(own[i], own_closed);
 	(void)close(relay->port_fd);
 	(void)close(relay->listen_fd);

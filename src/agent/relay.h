@@ -36,10 +36,10 @@ enum relay_event {
  * Start relaying on @loop. @serial_fd: connected stream socket that is the
  * port's chardev; @listen_fd: listening AF_UNIX socket. Both become the
  * relay's and are made non-blocking. @on_event runs inside the loop and may
- * call relay_close(). Return: 0 and *relay, or error with both fds closed.
+ * call relay_close(). Return: 0 and *out, or error with both fds closed.
  */
 int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd,
-	      void (*on_event)(void *arg, enum relay_event event), void *arg, struct relay **relay,
+	      void (*on_event)(void *arg, enum relay_event event), void *arg, struct relay **out,
 	      struct error *err);
 
 /*

@@ -35,7 +35,7 @@ struct dhcp {
  * answer gives the guest its address for use.
  * Return: the length of the frame in @reply, 0 for no answer.
  */
-size_t dhcp_answer(const struct dhcp *dhcp, struct slice frame, uint8_t reply[DHCP_FRAME_MAX],
+size_t dhcp_answer(const struct dhcp *d, struct slice bytes, uint8_t reply[DHCP_FRAME_MAX],
 		   bool *leased) must_use_;
 
 #endif

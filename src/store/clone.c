@@ -176,7 +176,7 @@ static int clone_top(int top, const struct source *source, const struct vm *to,
 /* --raw: no layer and no extent in common with anybody. */
 static int make_raw(const struct vm *vm, struct error *err)
 {
-	struct disk_chain chain;
+	struct disk_chain chain = { 0 };
 	int r = disk_read(vm, &chain, err);
 
 	return r < 0 ? r : disk_flatten(vm, &chain, err);
@@ -186,7 +186,7 @@ static int clone_chain(struct source *source, const struct vm *to, const struct 
 		       struct error *err)
 {
 	const struct vm *from = &source->vm;
-	struct disk_chain chain;
+	struct disk_chain chain = { 0 };
 	auto_fd top = -1;
 	int r = 0;
 

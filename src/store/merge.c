@@ -53,7 +53,7 @@ static int write_merged(const struct vm *vm, const struct disk_chain *chain, con
 			struct error *err)
 {
 	auto_layers layers = { .count = 0 };
-	struct qcow2_header header;
+	struct qcow2_header header = { 0 };
 	auto_fd to = -1;
 	int r = open_layers(vm, chain, &layers, err);
 

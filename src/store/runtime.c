@@ -22,7 +22,7 @@ int runtime_write(const struct vm *vm, const struct runtime *rt, struct error *e
 int runtime_read(const struct vm *vm, struct runtime *rt, struct error *err)
 {
 	auto_str text = STR_INIT;
-	struct runtime parsed;
+	struct runtime parsed = { 0 };
 	pid_t owner = vm_running_pid(vm);
 	int r;
 

@@ -83,7 +83,7 @@ static int grow_overlay(const struct vm *vm, struct disk_chain *chain, uint64_t 
 
 int vm_resize_disk(const struct vm *vm, uint64_t size, struct error *err)
 {
-	struct disk_chain chain;
+	struct disk_chain chain = { 0 };
 	char wanted[SIZE_TEXT], present[SIZE_TEXT];
 	auto_fd lock = lock_stopped(vm, &chain, err);
 

@@ -131,8 +131,10 @@ static int replace(const struct home *home, const struct stage *stage, const cha
 	auto_fd running = -1;
 	int r = vm_open_any(home, stage->vm.name, &old, err);
 
-	if (r == 0)
-		r = lock = vm_lock(&old, err);
+	if (r == 0) {
+		lock = vm_lock(&old, err);
+		r = lock;
+	}
 	if (r >= 0)
 		r = vm_take_running_lock(&old, &running, err);
 	if (r == -ENOENT) /* not a whole VM: nobody can run it */
