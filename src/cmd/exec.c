@@ -130,7 +130,7 @@ static int run(struct invocation *inv, void *p, struct error *err)
 
 const struct command command_exec = {
 	.name = "exec",
-	.summary = "Run a command in a running VM.",
+	.summary = "Run a command in a running VM",
 	.discussion = "Needs an agent in the VM, such as linzer-agent. Everything after the VM's "
 		      "name is passed on as it is, dashes included.",
 	.options = options,
