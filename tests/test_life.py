@@ -188,6 +188,10 @@ class TestRunning:
         try:
             other = guests("ip", "--wait", 60, "neighbour", check=True).stdout.strip()
             assert ssh(other, "true").returncode == 0  # the host does reach it
+            for path in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"):  # made at first boot
+                identity = {guests("exec", name, "cat", path, check=True).stdout for name in (web, "neighbour")}
+                assert len(identity) == 2, path
+            assert guests("exec", web, "sh", "-c", "ls /etc/ssh/*.pub").stdout == "/etc/ssh/ssh_host_ed25519_key.pub\n"
             done = guests("exec", web, "ping", "-c", "2", "-W", "2", other)
             assert done.returncode == 1 and " 0 received" in done.stdout, done
             done = guests("exec", web, "curl", "-m", "4", f"http://{other}:22/")
