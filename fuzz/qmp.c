@@ -65,6 +65,8 @@ static void converse(struct qmp *qmp)
 
 	if (r == 0)
 		r = qmp_check_engine(qmp, &err);
+	if (r == 0)
+		r = qmp_post(qmp, "system_powerdown", &err);
 	while (r >= 0)
 		r = qmp_process(qmp, &err);
 	if (r == -ETIMEDOUT)

@@ -103,6 +103,17 @@ def until(what):
         time.sleep(0.02)
 
 
+def test_the_power_button_is_pressed_again(linzer, vm, engine):
+    """A guest that was not listening yet at the first press: stop is graceful all the same."""
+    child = linzer.start("run", vm, stdout=subprocess.PIPE, text=True,
+                         env=engine("greet()\nhear('system_powerdown')\nhear('system_powerdown')\npowered_off()\n"))
+    until(lambda: running(linzer, vm))
+    until(lambda: (linzer.vm(vm) / "run.json").exists())
+    assert linzer("stop", vm, "--timeout", 60).returncode == 0
+    assert child.communicate(timeout=20)[0] == "Requesting guest OS to stop...\nguest has stopped the virtual machine\n"
+    assert child.returncode == 0
+
+
 def test_power_off(linzer, vm, engine):
     done = linzer("run", vm, env=engine("greet()\npowered_off()\n"))
     assert (done.returncode, done.stdout) == (0, "guest has stopped the virtual machine\n")

@@ -77,11 +77,12 @@ struct session {
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
 	uv_poll_t qmp_poll, net_poll, qemu_poll, errors_poll, manage_poll;
-	uv_timer_t kill_timer, room_timer, runtime_timer;
+	uv_timer_t kill_timer, power_timer, room_timer, runtime_timer;
 	bool runtime_changed; /* and is to be written when runtime_timer fires */
 	uint64_t full_told; /* when a full disk was last spoken of (clock_ms), 0: never */
 	enum session_end end;
 	bool guest_shut_down; /* QEMU said so */
+	unsigned presses; /* of the power button, since it was asked for */
 	bool quit_sent;
 	struct error failure; /* of END_BY_FAILURE, printable */
 	int status_pipe; /* --detach: who waits for us; -1 */

@@ -13,7 +13,7 @@
  *
  *   SIGINT, SIGTERM, SIGHUP   QMP quit (QEMU flushes its disks), and SIGKILL
  *                             QUIT_MS later or at a second signal
- *   SIGUSR2                   ACPI power button; the guest decides
+ *   SIGUSR2                   ACPI power button, some times; the guest decides
  *   the keeper is gone        as SIGINT, but the run has failed: a VM is never
  *                             left with a tap whose filter nobody keeps
  *
@@ -41,7 +41,14 @@
 #include "run/run.h"
 #include "store/manage.h"
 
-enum { QUIT_MS = 5000, ROOM_MS = 2000, TELL_MS = 60000, RUNTIME_MS = 500 };
+enum {
+	QUIT_MS = 5000,
+	PRESS_MS = 5000,
+	PRESSES_MAX = 12,
+	ROOM_MS = 2000,
+	TELL_MS = 60000,
+	RUNTIME_MS = 500
+};
 
 /* @why may be the engine's words. */
 static void fail(struct session *session, const char *why)
@@ -78,13 +85,26 @@ static void quit(struct session *session)
 		kill_qemu(session);
 }
 
-static void press_power_button(struct session *session)
+/*
+ * A press that comes before the guest's listener is up (a boot takes a while)
+ * is lost, so it is repeated; a guest on its way down does not mind.
+ */
+static void press_power_button(uv_timer_t *timer)
 {
+	struct session *session = timer->data;
 	struct error err = ERROR_INIT;
 
-	(void)puts("Requesting guest OS to stop...");
 	if (qmp_post(session->qmp, "system_powerdown", &err) < 0)
 		(void)fprintf(stderr, "cannot request the guest to stop: %s\n", err.text);
+	if (++session->presses >= PRESSES_MAX)
+		(void)uv_timer_stop(timer);
+}
+
+static void request_stop(struct session *session)
+{
+	(void)puts("Requesting guest OS to stop...");
+	session->presses = 0;
+	(void)uv_timer_start(&session->power_timer, press_power_button, 0, PRESS_MS);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -96,7 +116,7 @@ static void on_signal(uv_signal_t *handle, int number)
 		(void)puts("Failed to suspend the VM: suspending is not supported yet");
 		break;
 	case SIGUSR2:
-		press_power_button(session);
+		request_stop(session);
 		break;
 	default:
 		if (session->end == END_NOT_YET) {
@@ -385,6 +405,7 @@ int session_init(struct session *session, struct error *err)
 	if (uv_loop_init(&session->loop) != 0)
 		return error_set(err, E_FAILED, "cannot make an event loop");
 	init_timer(session, &session->kill_timer);
+	init_timer(session, &session->power_timer);
 	init_timer(session, &session->room_timer);
 	init_timer(session, &session->runtime_timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
