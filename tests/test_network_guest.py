@@ -156,8 +156,9 @@ class TestGuest:
     def test_names_by_a_resolver_on_loopback(self, guest, options):
         before = len(guest.resolver.seen)
         name = f"{'tcp' if options else 'udp'}.linzer.test"
-        done = guest(f"{options} getent ahostsv4 {name}", check=True)
-        assert done.stdout.split()[0] == NAME_ADDRESS
+        command = f"{options} getent ahostsv4 {name}"
+        eventually(lambda: guest(command).returncode == 0)  # the guest sets its resolver up after it has its address
+        assert guest(command, check=True).stdout.split()[0] == NAME_ADDRESS
         queries = [query for query, _ in guest.resolver.seen[before:]]
         assert any(name.split(".")[0].encode() in query for query in queries)
 
