@@ -142,18 +142,6 @@ int console_start(struct console *console, uv_loop_t *loop, int guest, struct er
 	return 0;
 }
 
-static void stop_poll(uv_poll_t *poll)
-{
-	if (poll->loop && !uv_is_closing((uv_handle_t *)poll))
-		uv_close((uv_handle_t *)poll, NULL);
-}
-
-void console_stop(struct console *console)
-{
-	stop_poll(&console->guest_poll);
-	stop_poll(&console->terminal_poll);
-}
-
 void console_release(struct console *console)
 {
 	cleanup_close_(&console->guest);

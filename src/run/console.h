@@ -43,8 +43,7 @@ int console_open(struct console *console, const struct vm *vm, bool serial, cons
 		 struct error *err) must_use_;
 /* Start to relay; takes @guest (a non-blocking stream socket) over. */
 int console_start(struct console *console, uv_loop_t *loop, int guest, struct error *err) must_use_;
-void console_stop(struct console *console);
-/* Closes what is open; after console_stop() and a turn of the loop where it was started. */
+/* Close what is open; after the loop that console_start() was given has closed its handles. */
 void console_release(struct console *console);
 
 #endif

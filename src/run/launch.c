@@ -88,13 +88,14 @@ static int error_pipe(struct session *session, struct handed *h, struct error *e
 	return 0;
 }
 
-/* Is there a variable store of the size that this firmware wants? */
-static bool has_variables(const struct session *session, size_t wanted)
+/* Is there a variable store of the size that this firmware's template has? */
+static bool has_variables(const struct session *session)
 {
-	struct stat st;
+	struct stat ours, template;
 
-	return fstatat(session->vm.dir, efivars, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(st.st_mode) && (size_t)st.st_size == wanted;
+	return fstatat(session->vm.dir, efivars, &ours, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(ours.st_mode) && stat(session->engine.firmware_vars, &template) == 0 &&
+	       ours.st_size == template.st_size;
 }
 
 /*
@@ -104,11 +105,15 @@ static bool has_variables(const struct session *session, size_t wanted)
 static int open_variables(struct session *session, struct error *err)
 {
 	auto_str template = STR_INIT;
-	int r = fs_read_file(AT_FDCWD, session->engine.firmware_vars, FIRMWARE_MAX, &template, err);
+	int r = 0;
 
-	if (r == 0 && !has_variables(session, template.len))
-		r = fs_replace_file(session->vm.dir, efivars, template.ptr, template.len, 0600,
-				    err);
+	if (!has_variables(session)) {
+		r = fs_read_file(AT_FDCWD, session->engine.firmware_vars, FIRMWARE_MAX, &template,
+				 err);
+		if (r == 0)
+			r = fs_replace_file(session->vm.dir, efivars, template.ptr, template.len,
+					    0600, err);
+	}
 	if (r < 0)
 		return r;
 	return fs_open(session->vm.dir, efivars, O_RDWR | O_NOFOLLOW, err);
