@@ -12,6 +12,16 @@
 
 enum { CONCURRENCY_DEFAULT = 4, CONCURRENCY_MAX = 64 };
 
+/* How many at once, from --concurrency. */
+static inline unsigned concurrency_of(struct optional_number n)
+{
+	if (!n.given)
+		return CONCURRENCY_DEFAULT;
+	if (!n.unsigned_value)
+		return 1;
+	return n.unsigned_value < CONCURRENCY_MAX ? (unsigned)n.unsigned_value : CONCURRENCY_MAX;
+}
+
 struct pull_args {
 	const char *name;
 	struct optional_number concurrency;
