@@ -36,7 +36,7 @@ static int decode(const uint8_t *bytes, size_t len, size_t piece, struct str *ou
 		r = apple_lz4_decode_end(d, &err);
 	assert(r == 0 || (r == -err.code && err.text[0]));
 	assert(apple_lz4_decoded(d) == out->len && out->len <= LIMIT);
-	d = apple_lz4_decoder_free(d);
+	(void)apple_lz4_decoder_free(d);
 	return r;
 }
 
@@ -53,7 +53,7 @@ static void encode(const uint8_t *bytes, size_t len)
 	apple_lz4_encode_end(&stream);
 	r = decode((const uint8_t *)stream.ptr, stream.len, stream.len, &out);
 	assert(r == 0 && out.len == len && memcmp(out.ptr, bytes, len) == 0);
-	e = apple_lz4_encoder_free(e);
+	(void)apple_lz4_encoder_free(e);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -118,7 +118,7 @@ struct apple_lz4_decoder {
 	apple_lz4_write_fn write;
 	void *arg;
 	bool ended; /* the end was seen */
-	uint8_t *window; /* NULL: nothing was decoded yet */
+	uint8_t *window;
 	size_t window_size;
 	size_t window_used;
 	uint8_t *held; /* the beginning of a frame */
@@ -133,6 +133,8 @@ struct apple_lz4_decoder *apple_lz4_decoder_new(uint64_t limit, apple_lz4_write_
 	d->limit = limit;
 	d->write = write;
 	d->arg = arg;
+	d->window = xmalloc(WINDOW);
+	d->window_size = WINDOW;
 	return d;
 }
 
@@ -162,18 +164,15 @@ static void reserve(struct apple_lz4_decoder *d, size_t len)
 	size_t keep = history(d), size = HISTORY + len;
 	uint8_t *grown;
 
-	if (d->window && d->window_size - d->window_used >= len)
+	if (d->window_size - d->window_used >= len)
 		return;
 	if (d->window_size >= size) {
 		memmove(d->window, d->window + d->window_used - keep, keep);
 		d->window_used = keep;
 		return;
 	}
-	if (size < WINDOW)
-		size = WINDOW;
 	grown = xmalloc(size);
-	if (keep)
-		memcpy(grown, d->window + d->window_used - keep, keep);
+	memcpy(grown, d->window + d->window_used - keep, keep);
 	free(d->window);
 	d->window = grown;
 	d->window_size = size;
