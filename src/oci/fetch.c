@@ -16,7 +16,7 @@
 #include "oci/parallel.h"
 #include "oci/remote.h"
 #include "oci/sparse.h"
-#include "oci/zero.h"
+#include "oci/zero_digest.h"
 
 /*
  * Theory of operation

@@ -2,36 +2,18 @@
 #ifndef OCI_ZERO_H
 #define OCI_ZERO_H
 
-/*
- * The digests of slices that hold nothing but zeroes. A disk has thousands of them in one or two
- * lengths; each length is computed once.
- */
+/* Most of a disk is zeroes: they are neither compressed nor written. */
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
-#include "oci/manifest.h"
-
-/* An attacker's manifest could have every slice of another length, and each as large as a disk. */
-#define ZERO_LENGTH_MAX (UINT64_C(1) << 32)
-enum { ZERO_LENGTHS = 4 };
-
-struct zero_digests {
-	pthread_mutex_t mutex;
-	size_t count;
-	uint64_t lengths[ZERO_LENGTHS];
-	struct digest digests[ZERO_LENGTHS];
-};
-#define ZERO_DIGESTS_INIT                           \
-	{                                           \
-		.mutex = PTHREAD_MUTEX_INITIALIZER, \
-	}
-
-/*
- * Is @slice's content known to be zeroes alone? (Of one that is longer than ZERO_LENGTH_MAX, or of
- * too many different lengths, it is not known.) Any thread may ask.
+/* Are all bytes zero? (The first is, and each equals the one before it: libc compares in vectors.)
  */
-bool zero_is_slice(struct zero_digests *zero, const struct disk_slice *slice);
+static inline bool all_zero(const uint8_t *bytes, size_t len)
+{
+	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
 
 #endif

@@ -13,7 +13,7 @@
 #include "cmd/transfer_args.h"
 #include "oci/fetch.h"
 #include "oci/hash.h"
-#include "oci/zero.h"
+#include "oci/zero_digest.h"
 #include "store/cache.h"
 #include "store/cache_pull.h"
 #include "store/config.h"

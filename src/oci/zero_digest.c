@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/zero.h"
+#include "oci/zero_digest.h"
 
 #include "oci/hash.h"
 
