@@ -158,12 +158,12 @@ static int copy_bytes(const struct work *work, int from, uint64_t offset,
 	struct digest digest;
 	int r;
 
-	sparse_begin(&writer, work->fetch->fd, slice->offset, slice->length);
-	r = read_pieces(from, offset, slice->length, stop, sparse_write, &writer, err);
-	if (r < 0)
-		return r;
-	sparse_end(&writer, &digest);
-	return digest_equal(&digest, &slice->content);
+	r = sparse_begin(&writer, work->fetch->fd, slice->offset, slice->length, err);
+	if (r == 0)
+		r = read_pieces(from, offset, slice->length, stop, sparse_write, &writer, err);
+	if (r == 0)
+		r = sparse_end(&writer, &digest, err);
+	return r < 0 ? r : digest_equal(&digest, &slice->content);
 }
 
 /*
@@ -243,12 +243,15 @@ static int check_content(struct incoming *in, const struct disk_slice *slice, st
 {
 	struct digest digest;
 	char found[DIGEST_TEXT], wanted[DIGEST_TEXT];
+	int r;
 
 	if (apple_lz4_decoded(in->decoder) != slice->length)
 		return error_set(err, E_INVALID, "it holds %llu plain bytes instead of %llu",
 				 (unsigned long long)apple_lz4_decoded(in->decoder),
 				 (unsigned long long)slice->length);
-	sparse_end(&in->writer, &digest);
+	r = sparse_end(&in->writer, &digest, err);
+	if (r < 0)
+		return r;
 	if (digest_equal(&digest, &slice->content))
 		return 0;
 	digest_format(&digest, found);
@@ -263,9 +266,10 @@ static int download(const struct work *work, const struct disk_slice *slice,
 	char digest[DIGEST_TEXT];
 	int r;
 
-	sparse_begin(&in.writer, work->fetch->fd, slice->offset, slice->length);
 	in.decoder = apple_lz4_decoder_new(slice->length, sparse_write, &in.writer);
-	r = remote_get_blob(work->fetch->remote, &slice->blob, receive, &in, err);
+	r = sparse_begin(&in.writer, work->fetch->fd, slice->offset, slice->length, err);
+	if (r == 0)
+		r = remote_get_blob(work->fetch->remote, &slice->blob, receive, &in, err);
 	if (r == 0)
 		r = apple_lz4_decode_end(in.decoder, err);
 	if (r == 0)

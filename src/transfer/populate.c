@@ -22,9 +22,8 @@ static int copy_range(const struct disk_reader *disk, int to, uint64_t start, ui
 {
 	auto_free uint8_t *piece = xmalloc(COPY_PIECE);
 	auto_sparse_writer writer = SPARSE_WRITER_INIT;
-	int r = 0;
+	int r = sparse_begin(&writer, to, start, end - start, err);
 
-	sparse_begin(&writer, to, start, end - start);
 	while (start < end && r == 0) {
 		size_t part = end - start < COPY_PIECE ? (size_t)(end - start) : COPY_PIECE;
 
