@@ -65,9 +65,9 @@ struct manifest {
 	uint64_t block_size; /* annotation disk.block-size of a stacked image; 0: none */
 	char upload_time[32]; /* annotation, "" where there is none; only printable characters */
 };
-#define MANIFEST_INIT \
-	{             \
-		0     \
+#define MANIFEST_INIT          \
+	{                      \
+		.slices = NULL \
 	}
 
 /*

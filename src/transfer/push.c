@@ -15,11 +15,12 @@
 #include "cmd/command.h"
 #include "cmd/transfer_args.h"
 #include "oci/hash.h"
-#include "oci/upload.h"
+#include "oci/send.h"
 #include "store/cache.h"
 #include "store/disk_reader.h"
 #include "store/origin.h"
 #include "transfer/connect.h"
+#include "transfer/overlays.h"
 #include "transfer/populate.h"
 #include "transfer/progress.h"
 #include "transfer/retag.h"
@@ -167,20 +168,20 @@ static uint64_t slice_size_of(const struct push *push)
 {
 	if (push->args->slice_size.given)
 		return push->args->slice_size.unsigned_value << 20;
-	return upload_slice_size(disk_reader_size(push->disk));
+	return send_slice_size(disk_reader_size(push->disk));
 }
 
 static int put_disk(const struct push *push, struct remote *remote, struct manifest *manifest,
 		    struct error *err)
 {
-	const struct upload_source source = {
+	const struct send_source source = {
 		.size = disk_reader_size(push->disk),
 		.read = read_disk,
 		.next_data = next_data,
 		.arg = push->disk,
 	};
 	struct progress progress;
-	const struct upload upload = {
+	const struct send send = {
 		.remote = remote,
 		.source = &source,
 		.slice_size = slice_size_of(push),
@@ -197,10 +198,12 @@ static int put_disk(const struct push *push, struct remote *remote, struct manif
 
 	(void)printf("pushing disk... this will take a while...\n");
 	progress_begin(&progress, source.size);
-	r = upload_disk(&upload, &manifest->slices, &manifest->slice_count, err);
-	progress_end(&progress, r == 0);
+	r = send_disk(&send, &manifest->slices, &manifest->slice_count, err);
 	manifest->disk_slices = manifest->slice_count;
 	manifest->disk_size = manifest->declared_size = source.size;
+	if (r == 0)
+		r = overlays_send(&push->vm, &push->origin.manifest, &send, manifest, err);
+	progress_end(&progress, r == 0);
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "oci/manifest.h"
 #include "store/cache.h"
 #include "store/disk.h"

@@ -8,9 +8,7 @@
  * command.run does (cli/option.h).
  */
 
-struct command_runner;
-struct error;
-struct invocation;
+#include "cmd/command.h"
 
 int pull_run(struct invocation *inv, void *args, struct error *err);
 int push_run(struct invocation *inv, void *args, struct error *err);

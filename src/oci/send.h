@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef OCI_UPLOAD_H
-#define OCI_UPLOAD_H
+#ifndef OCI_SEND_H
+#define OCI_SEND_H
 
 /*
  * From a disk's plain bytes to slices in a repository. Slices of the image that the disk came from
@@ -20,7 +20,7 @@ struct oci_name;
 struct remote;
 
 /* The disk; its functions are called by several threads at once. */
-struct upload_source {
+struct send_source {
 	uint64_t size; /* plain bytes, > 0 */
 	int (*read)(void *arg, void *bytes, size_t len, uint64_t offset, struct error *err);
 	/* the next range that may hold more than zeroes: 1; 0: none; or error */
@@ -29,9 +29,9 @@ struct upload_source {
 	void *arg;
 };
 
-struct upload {
+struct send {
 	struct remote *remote;
-	const struct upload_source *source;
+	const struct send_source *source;
 	uint64_t slice_size; /* plain bytes of a slice that is cut anew */
 	const struct disk_slice *known; /* of the image it came from, in order; borrowed */
 	size_t known_count;
@@ -48,10 +48,10 @@ struct upload {
  * The slice size of decision 7: the smallest power of two from 16 MiB up with which a disk of
  * @size bytes has fewer than 8,000 slices.
  */
-uint64_t upload_slice_size(uint64_t size);
+uint64_t send_slice_size(uint64_t size);
 
 /* @slices: in order, covering the disk without a gap; owned by the caller (free()). */
-int upload_disk(const struct upload *upload, struct disk_slice **slices, size_t *count,
-		struct error *err) must_use_;
+int send_disk(const struct send *send, struct disk_slice **slices, size_t *count,
+	      struct error *err) must_use_;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/upload.h"
+#include "oci/send.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +42,7 @@ DEFINE_VEC(slices, struct disk_slice)
 DEFINE_VEC(zero_slices, struct disk_slice)
 
 struct job {
-	const struct upload *upload;
+	const struct send *send;
 	struct disk_slice *known; /* first round: a copy of the known slices */
 	bool *settled; /* which of them are */
 	struct slices pieces; /* second round */
@@ -61,7 +61,7 @@ struct encoding {
 	uint64_t size; /* of what is written to it */
 };
 
-uint64_t upload_slice_size(uint64_t size)
+uint64_t send_slice_size(uint64_t size)
 {
 	uint64_t slice = SLICE_SIZE_MIN;
 
@@ -70,10 +70,10 @@ uint64_t upload_slice_size(uint64_t size)
 	return slice;
 }
 
-static void report(const struct upload *upload, uint64_t bytes)
+static void report(const struct send *send, uint64_t bytes)
 {
-	if (upload->progress && bytes)
-		upload->progress(upload->arg, bytes);
+	if (send->progress && bytes)
+		send->progress(send->arg, bytes);
 }
 
 static int cancelled(struct error *err)
@@ -84,10 +84,10 @@ static int cancelled(struct error *err)
 typedef int (*give_fn)(void *arg, const uint8_t *bytes, size_t len, struct error *err);
 
 /* Give the plain bytes of the disk at the place of @slice, a piece at a time. */
-static int read_slice(const struct upload *upload, const struct disk_slice *slice,
+static int read_slice(const struct send *send, const struct disk_slice *slice,
 		      const volatile bool *stop, give_fn give, void *arg, struct error *err)
 {
-	const struct upload_source *source = upload->source;
+	const struct send_source *source = send->source;
 	auto_free uint8_t *piece = xmalloc(READ_PIECE);
 	int r = 0;
 
@@ -113,20 +113,20 @@ static int add_to_hash(void *arg, const uint8_t *bytes, size_t len, struct error
 }
 
 /* Does the repository have the blob, or take it over? Return: 1, 0 or error. */
-static int is_to_be_had(const struct upload *upload, const struct blob *blob, struct error *err)
+static int is_to_be_had(const struct send *send, const struct blob *blob, struct error *err)
 {
-	int r = remote_has_blob(upload->remote, blob, err);
+	int r = remote_has_blob(send->remote, blob, err);
 
-	if (r == 0 && upload->known_from)
-		r = remote_mount_blob(upload->remote, blob, upload->known_from, err);
+	if (r == 0 && send->known_from)
+		r = remote_mount_blob(send->remote, blob, send->known_from, err);
 	return r;
 }
 
 /* Return: 1, 0 or error. */
-static int is_zero(const struct upload *upload, const struct disk_slice *slice, struct error *err)
+static int is_zero(const struct send *send, const struct disk_slice *slice, struct error *err)
 {
 	uint64_t start, end;
-	int r = upload->source->next_data(upload->source->arg, slice->offset, &start, &end, err);
+	int r = send->source->next_data(send->source->arg, slice->offset, &start, &end, err);
 
 	if (r < 0)
 		return r;
@@ -141,7 +141,7 @@ static int settle_zero_locked(struct job *job, const struct disk_slice *slice, s
 	for (size_t i = 0; i < job->known_zero.len; i++)
 		if (digest_equal(&job->known_zero.items[i].blob.digest, &slice->blob.digest))
 			return 1;
-	r = is_to_be_had(job->upload, &slice->blob, err);
+	r = is_to_be_had(job->send, &slice->blob, err);
 	if (r > 0)
 		zero_slices_add(&job->known_zero, *slice);
 	return r;
@@ -169,13 +169,13 @@ static int settle_data(const struct job *job, const struct disk_slice *slice,
 	int r;
 
 	hash_begin(&hash);
-	r = read_slice(job->upload, slice, stop, add_to_hash, &hash, err);
+	r = read_slice(job->send, slice, stop, add_to_hash, &hash, err);
 	if (r < 0)
 		return r;
 	hash_end(&hash, &digest);
 	if (!digest_equal(&digest, &slice->content))
 		return 0;
-	return is_to_be_had(job->upload, &slice->blob, err);
+	return is_to_be_had(job->send, &slice->blob, err);
 }
 
 /* First round. */
@@ -183,28 +183,28 @@ static int settle(void *arg, size_t index, const volatile bool *stop, struct err
 {
 	struct job *job = arg;
 	const struct disk_slice *slice = &job->known[index];
-	int r = is_zero(job->upload, slice, err);
+	int r = is_zero(job->send, slice, err);
 
 	if (r > 0)
 		r = settle_zero(job, slice, err);
 	else if (r == 0)
 		r = settle_data(job, slice, stop, err);
 	if (r > 0)
-		report(job->upload, slice->length);
+		report(job->send, slice->length);
 	job->settled[index] = r > 0;
 	return r < 0 ? r : 0;
 }
 
 static int settle_known(struct job *job, size_t count, struct error *err)
 {
-	return parallel_run(job->upload->threads, count, settle, job, err);
+	return parallel_run(job->send->threads, count, settle, job, err);
 }
 
 /* Cut [from, to) into pieces for the second round. */
 static void cut(struct job *job, uint64_t from, uint64_t to)
 {
 	while (from < to) {
-		uint64_t length = job->upload->slice_size;
+		uint64_t length = job->send->slice_size;
 
 		if (length > to - from)
 			length = to - from;
@@ -229,7 +229,7 @@ static void cut_rest(struct job *job, size_t count)
 			cut(job, slice->offset, slice->offset + slice->length);
 		from = slice->offset + slice->length;
 	}
-	cut(job, from, job->upload->source->size);
+	cut(job, from, job->send->source->size);
 }
 
 static int write_out(struct encoding *e, struct error *err)
@@ -285,17 +285,17 @@ static void encoding_release(struct encoding *e)
 #define auto_encoding cleanup_(encoding_release) struct encoding
 
 /* Compress the place of @slice into the spool and fill in @slice. */
-static int compress(const struct upload *upload, struct disk_slice *slice, struct encoding *e,
+static int compress(const struct send *send, struct disk_slice *slice, struct encoding *e,
 		    const volatile bool *stop, struct error *err)
 {
-	int r = e->spool = open_spool(upload->spool, err);
+	int r = e->spool = open_spool(send->spool, err);
 
 	if (r < 0)
 		return r;
 	e->encoder = apple_lz4_encoder_new();
 	hash_begin(&e->content);
 	hash_begin(&e->blob);
-	r = read_slice(upload, slice, stop, encode, e, err);
+	r = read_slice(send, slice, stop, encode, e, err);
 	if (r < 0)
 		return r;
 	apple_lz4_encode_end(&e->out);
@@ -308,17 +308,17 @@ static int compress(const struct upload *upload, struct disk_slice *slice, struc
 	return 0;
 }
 
-static int compress_and_put(const struct upload *upload, struct disk_slice *slice,
+static int compress_and_put(const struct send *send, struct disk_slice *slice,
 			    const volatile bool *stop, struct error *err)
 {
 	auto_encoding e = { .content = HASH_INIT, .blob = HASH_INIT, .out = STR_INIT, .spool = -1 };
-	int r = compress(upload, slice, &e, stop, err);
+	int r = compress(send, slice, &e, stop, err);
 
 	if (r == 0)
-		r = remote_has_blob(upload->remote, &slice->blob, err);
+		r = remote_has_blob(send->remote, &slice->blob, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	return *stop ? cancelled(err) : remote_put_blob(upload->remote, &slice->blob, e.spool, err);
+	return *stop ? cancelled(err) : remote_put_blob(send->remote, &slice->blob, e.spool, err);
 }
 
 /* With the mutex, so that others of this length wait for the first. */
@@ -335,7 +335,7 @@ static int put_zero_locked(struct job *job, struct disk_slice *slice, const vola
 		slice->blob = job->zero.items[i].blob;
 		return 0;
 	}
-	r = compress_and_put(job->upload, &piece, stop, err);
+	r = compress_and_put(job->send, &piece, stop, err);
 	if (r < 0)
 		return r;
 	*slice = piece;
@@ -359,14 +359,14 @@ static int put_piece(void *arg, size_t index, const volatile bool *stop, struct 
 {
 	struct job *job = arg;
 	struct disk_slice *slice = &job->pieces.items[index];
-	int r = is_zero(job->upload, slice, err);
+	int r = is_zero(job->send, slice, err);
 
 	if (r > 0)
 		r = put_zero(job, slice, stop, err);
 	else if (r == 0)
-		r = compress_and_put(job->upload, slice, stop, err);
+		r = compress_and_put(job->send, slice, stop, err);
 	if (r == 0)
-		report(job->upload, slice->length);
+		report(job->send, slice->length);
 	return r;
 }
 
@@ -389,12 +389,12 @@ static void collect(const struct job *job, size_t count, struct slices *all)
 }
 
 /* How many of the known slices lie within the disk as it is now. */
-static size_t known_within(const struct upload *upload)
+static size_t known_within(const struct send *send)
 {
 	size_t count = 0;
 
-	while (count < upload->known_count &&
-	       upload->known[count].offset + upload->known[count].length <= upload->source->size)
+	while (count < send->known_count &&
+	       send->known[count].offset + send->known[count].length <= send->source->size)
 		count++;
 	return count;
 }
@@ -407,19 +407,18 @@ static int run(struct job *job, size_t count, struct slices *all, struct error *
 		return r;
 	cut_rest(job, count);
 	if (job->pieces.len)
-		r = parallel_run(job->upload->threads, job->pieces.len, put_piece, job, err);
+		r = parallel_run(job->send->threads, job->pieces.len, put_piece, job, err);
 	if (r == 0)
 		collect(job, count, all);
 	return r;
 }
 
-int upload_disk(const struct upload *upload, struct disk_slice **slices, size_t *count,
-		struct error *err)
+int send_disk(const struct send *send, struct disk_slice **slices, size_t *count, struct error *err)
 {
-	size_t known = known_within(upload);
+	size_t known = known_within(send);
 	auto_free struct disk_slice *copy = xcalloc(known + 1, sizeof(*copy));
 	auto_free bool *settled = xcalloc(known + 1, sizeof(*settled));
-	struct job job = { .upload = upload,
+	struct job job = { .send = send,
 			   .known = copy,
 			   .settled = settled,
 			   .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -428,7 +427,7 @@ int upload_disk(const struct upload *upload, struct disk_slice **slices, size_t 
 	int r;
 
 	if (known)
-		memcpy(copy, upload->known, known * sizeof(*copy));
+		memcpy(copy, send->known, known * sizeof(*copy));
 	r = run(&job, known, &all, err);
 	slices_release(&job.pieces);
 	zero_slices_release(&job.known_zero);
