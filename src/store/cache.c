@@ -139,21 +139,31 @@ static int sync_image(const char *path, struct error *err)
 	return r;
 }
 
-/* An image of that digest that is not whole makes room for @built; a whole one stays. */
-static int appear(const struct home *home, const struct cache_node *node, int repository,
-		  const char *built, struct error *err)
+/*
+ * Is a whole image of that digest there? One that is not whole makes room. Return: 1, 0 or error.
+ */
+static int is_there(const struct home *home, const struct cache_node *node, struct error *err)
 {
 	auto_free char *path = cache_image_path(home, node);
 	auto_fd old = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int r;
 
-	if (old >= 0 && cache_is_whole(old))
-		return fs_remove_tree(AT_FDCWD, built, err);
-	if (old >= 0) {
-		r = cache_remove_image(home, node, err);
-		if (r < 0)
-			return r;
-	}
+	if (old < 0)
+		return 0;
+	if (cache_is_whole(old))
+		return 1;
+	r = cache_remove_image(home, node, err);
+	return r < 0 ? r : 0;
+}
+
+static int appear(const struct home *home, const struct oci_name *name,
+		  const struct cache_node *node, const char *built, struct error *err)
+{
+	auto_free char *path = cache_image_path(home, node);
+	auto_fd repository = cache_open_repository(home, name, /* create= */ true, err);
+
+	if (repository < 0)
+		return repository;
 	if (renameat2(AT_FDCWD, built, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
 		return error_errno(err, "cannot create '%s'", path);
 	return fs_sync_dir(repository, ".", err);
@@ -165,16 +175,15 @@ int cache_publish(const struct home *home, const struct oci_name *name, const st
 	auto_free char *path = cache_repository_path(name);
 	struct cache_node node = { .repository = path, .digest = *digest };
 	auto_fd lock = -1;
-	auto_fd repository = -1;
 	int r = sync_image(built, err);
 
 	if (r < 0)
 		return r;
 	lock = cache_lock(home, err);
-	if (lock < 0)
-		return lock;
-	repository = cache_open_repository(home, name, /* create= */ true, err);
-	return repository < 0 ? repository : appear(home, &node, repository, built, err);
+	r = lock < 0 ? lock : is_there(home, &node, err);
+	if (r == 0)
+		return appear(home, name, &node, built, err);
+	return r < 0 ? r : fs_remove_tree(AT_FDCWD, built, err);
 }
 
 /* A new link is made beside the tag and renamed over it, so that the tag always names something. */

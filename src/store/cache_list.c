@@ -67,6 +67,7 @@ static int remove_link(const struct home *home, const struct cache_node *node, s
 	if (unlinkat(repository, node->name.tag, 0) < 0 && errno != ENOENT)
 		return error_errno(err, "cannot remove the tag '%s' from the cache",
 				   node->name.tag);
+	cache_remove_empty(home, node->repository);
 	return 0;
 }
 

@@ -168,6 +168,7 @@ static int unlink_tags(const struct home *home, const struct cache_nodes *nodes,
 			return error_errno(err, "cannot remove the tag '%s' from the cache",
 					   n->name.tag);
 	}
+	cache_remove_empty(home, image->repository);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/lock.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "store/home.h"
 
@@ -140,6 +141,20 @@ char *cache_image_path(const struct home *home, const struct cache_node *node)
 	return str_format("%s/OCIs/%s/%s", home->cache, node->repository, text);
 }
 
+void cache_remove_empty(const struct home *home, const char *repository)
+{
+	auto_free char *part = xstrdup(repository);
+
+	for (;;) {
+		auto_free char *path = str_format("%s/OCIs/%s", home->cache, part);
+		char *slash = strrchr(part, '/');
+
+		if (rmdir(path) < 0 || !slash)
+			return;
+		*slash = '\0';
+	}
+}
+
 /*
  * The lock is taken on what the path names now. The holder of cache_lock() is the only one who
  * renames, so it still does afterwards.
@@ -161,5 +176,6 @@ int cache_remove_image(const struct home *home, const struct cache_node *node, s
 	trash = str_format("%s/OCIs/" CACHE_TRASH "%s", home->cache, random);
 	if (renameat2(AT_FDCWD, path, AT_FDCWD, trash, RENAME_NOREPLACE) < 0)
 		return error_errno(err, "cannot remove '%s'", path);
+	cache_remove_empty(home, node->repository);
 	return fs_remove_tree(AT_FDCWD, trash, err) < 0 ? -err->code : 1;
 }

@@ -56,6 +56,8 @@ int cache_walk(const struct home *home, bool sweep, struct cache_nodes *nodes,
 void cache_nodes_clear(struct cache_nodes *nodes);
 #define auto_cache_nodes cleanup_(cache_nodes_clear) struct cache_nodes
 
+/* Remove a repository's directories as far up as nothing is in them; cache_lock() is held. */
+void cache_remove_empty(const struct home *home, const char *repository);
 /* The path of an image's directory; the caller's to free. */
 char *cache_image_path(const struct home *home, const struct cache_node *node) must_use_;
 /*
