@@ -38,10 +38,13 @@
 enum { EXIT_USAGE = 64 };
 
 const struct command *const commands[] = {
-	&command_create, &command_clone, &command_run,	  &command_set,	    &command_get,
-	&command_list,	 &command_login, &command_logout, &command_ip,	    &command_exec,
-	&command_pull,	 &command_push,	 &command_tag,	  &command_inspect, &command_prune,
-	&command_rename, &command_stop,	 &command_delete, &command_logs,    NULL,
+	&command_create, &command_clone,   &command_run,
+	&command_set,	 &command_get,	   &command_list,
+	&command_login,	 &command_logout,  &command_ip,
+	&command_exec,	 &command_pull,	   &command_push,
+	&command_tag,	 &command_inspect, &command_prune,
+	&command_rename, &command_stop,	   &command_delete,
+	&command_logs,	 &command_fqn,	   NULL,
 };
 
 static void on_interrupt(int signal)
@@ -237,7 +240,7 @@ static int unknown_command(const char *program, const char *word)
 
 	str_add_printable(&shown, word);
 	for (const struct command *const *c = commands; *c && word[0] != '-'; c++)
-		if (option_similar(word, (*c)->name, &best))
+		if (!((*c)->flags & COMMAND_HIDDEN) && option_similar(word, (*c)->name, &best))
 			similar = (*c)->name;
 	if (word[0] == '-' && word[1])
 		(void)error_set(&err, E_USAGE, "Unknown option '%s'", shown.ptr);
