@@ -379,7 +379,7 @@ static void strangers_in_an_index_are_kept(void **state)
 	static const char after[] =
 		"{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"x\",\"digest\":"
 		"\"sha256:" HEX_A "\",\"size\":7,\"annotations\":{\"other\":\"kept\"}},{"
-				  "\"mediaType\":\"x\",\"digest\":"
+		"\"mediaType\":\"x\",\"digest\":"
 		"\"sha256:" HEX_B "\",\"size\":7,\"annotations\":"
 		"{\"org.opencontainers.image.ref.name\":\"v1\"}}," ENTRY(HEX_A,
 									 "v2") "],\"own\":1}";
