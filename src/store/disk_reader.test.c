@@ -336,8 +336,11 @@ static void test_next_data(void **state)
 	auto_disk_reader *reader = NULL;
 	auto_strings argv = VEC_INIT;
 	uint64_t start, end;
+	auto_fd raw = -1;
 
 	create(f, 8 * MIB, &vm, &chain);
+	raw = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
+	assert_ok(f, fs_pwrite_all(raw, "data", 4, 7 * MIB, &f->err));
 	assert_ok(f, disk_freeze(&vm, &chain, NULL, NULL, &f->err));
 	strings_add(&argv, "qemu-io");
 	strings_add(&argv, "-c");
@@ -355,6 +358,9 @@ static void test_next_data(void **state)
 	assert_int_equal(disk_reader_next_data(reader, CLUSTER, &start, &end, &f->err), 1);
 	assert_int_equal(start, 5 * MIB);
 	assert_int_equal(end, 5 * MIB + 2 * CLUSTER);
+	assert_int_equal(disk_reader_next_data(reader, end, &start, &end, &f->err), 1);
+	assert_int_equal(start, 7 * MIB);
+	assert_true(end <= 7 * MIB + CLUSTER);
 	assert_int_equal(disk_reader_next_data(reader, end, &start, &end, &f->err), 0);
 	assert_int_equal(disk_reader_next_data(reader, 8 * MIB, &start, &end, &f->err), 0);
 }
@@ -429,9 +435,10 @@ static void put_entry(struct fixture *f, int fd, uint64_t at, uint64_t entry)
 	assert_ok(f, fs_pwrite_all(fd, &entry, sizeof(entry), (off_t)at, &f->err));
 }
 
+enum { L1 = 3 * CLUSTER }; /* of an overlay of ours */
+
 static void test_bad_tables(void **state)
 {
-	enum { L1 = 3 * CLUSTER }; /* of an overlay of ours */
 	static const struct {
 		bool l1;
 		uint64_t entry;
@@ -480,6 +487,26 @@ static void test_bad_tables(void **state)
 		assert_int_equal(r, -E_INVALID);
 		put_entry(f, fd, at, old);
 	}
+}
+
+/* It begins in the file, which ends within it. */
+static void test_l2_table_is_cut_off(void **state)
+{
+	struct fixture *f = *state;
+	auto_vm vm = VM_INIT;
+	struct disk_chain chain;
+	auto_disk_reader *reader = NULL;
+	auto_fd fd = -1;
+	uint8_t byte;
+
+	create(f, FIXTURE_DISK, &vm, &chain);
+	assert_ok(f, disk_freeze(&vm, &chain, NULL, NULL, &f->err));
+	fd = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
+	put_entry(f, fd, L1, 9 * CLUSTER);
+	assert_int_equal(ftruncate(fd, 10 * CLUSTER - 1), 0);
+	assert_ok(f, disk_reader_open(&vm, &reader, &f->err));
+	assert_fails(f, E_INVALID, "L1 table points outside",
+		     disk_reader_read(reader, &byte, 1, 0, &f->err));
 }
 
 /* The file ends within a data cluster, as where a disk's size is no multiple of it. */
@@ -585,6 +612,7 @@ int main(void)
 		fixture_test(test_next_data),
 		fixture_test(test_threads),
 		fixture_test(test_bad_tables),
+		fixture_test(test_l2_table_is_cut_off),
 		fixture_test(test_cut_cluster),
 		fixture_test(test_cluster_sizes),
 		fixture_test(test_large_l1_table),
