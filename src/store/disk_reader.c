@@ -28,6 +28,9 @@
 #include "store/qcow2_map.h"
 #include "store/vm.h"
 
+/* A kernel looks for a hole through all data before it, beyond a piece, too. */
+enum { HOLE_WORTH = 1024 * 1024 }; /* bytes of a piece within which holes are looked for */
+
 struct layer {
 	int fd;
 	bool qcow2;
@@ -75,8 +78,9 @@ int disk_reader_open(const struct vm *vm, struct disk_reader **reader, struct er
 	int fds[DISK_LAYERS_MAX];
 	int r = disk_read(vm, &chain, err);
 
-	if (r == 0)
-		r = disk_open_layers(vm, &chain, /* read_only= */ true, fds, err);
+	if (r < 0)
+		return r;
+	r = disk_open_layers(vm, &chain, /* read_only= */ true, fds, err);
 	if (r < 0)
 		return r;
 	opened = xcalloc(1, sizeof(*opened) + chain.count * sizeof(opened->layers[0]));
@@ -213,14 +217,14 @@ int disk_reader_read(const struct disk_reader *reader, void *bytes, size_t len, 
 /* ---- data ---- */
 
 /*
- * The first part of @piece that its file does not know to be a hole, as [*start, *end) from the
- * beginning of the piece. A file system that cannot say has data everywhere. Return: is there one?
+ * What to take for data in @piece, as [*start, *end) from its beginning: a small one is not looked
+ * through to its end. A file system that cannot say has data everywhere. Return: is there any?
  */
 static bool find_in_piece(const struct piece *piece, uint64_t *start, uint64_t *end)
 {
 	const uint64_t piece_end = piece->host + piece->length;
 	off_t data = lseek(piece->layer->fd, (off_t)piece->host, SEEK_DATA);
-	off_t hole;
+	off_t hole = (off_t)piece_end;
 
 	if (data < 0 && errno == ENXIO)
 		return false;
@@ -228,7 +232,8 @@ static bool find_in_piece(const struct piece *piece, uint64_t *start, uint64_t *
 		data = (off_t)piece->host;
 	if ((uint64_t)data >= piece_end)
 		return false;
-	hole = lseek(piece->layer->fd, data, SEEK_HOLE);
+	if (piece->length >= HOLE_WORTH)
+		hole = lseek(piece->layer->fd, data, SEEK_HOLE);
 	if (hole <= data || (uint64_t)hole > piece_end)
 		hole = (off_t)piece_end;
 	*start = (uint64_t)data - piece->host;

@@ -190,7 +190,7 @@ static void assert_same(struct fixture *f, const struct vm *vm, const struct dis
 
 /* ---- chains ---- */
 
-/* A VM whose raw disk of @size bytes has data here and there. */
+/* A VM whose raw disk of @size bytes has FIXTURE_DISK bytes of data at its start. */
 static void create(struct fixture *f, uint64_t size, struct vm *vm, struct disk_chain *chain)
 {
 	fixture_create(f, "vm", 1);
@@ -336,8 +336,11 @@ static void test_next_data(void **state)
 	auto_disk_reader *reader = NULL;
 	auto_strings argv = VEC_INIT;
 	uint64_t start, end;
+	auto_fd raw = -1;
 
 	create(f, 8 * MIB, &vm, &chain);
+	raw = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
+	assert_ok(f, fs_pwrite_all(raw, "data", 4, 7 * MIB, &f->err));
 	assert_ok(f, disk_freeze(&vm, &chain, NULL, NULL, &f->err));
 	strings_add(&argv, "qemu-io");
 	strings_add(&argv, "-c");
@@ -355,6 +358,9 @@ static void test_next_data(void **state)
 	assert_int_equal(disk_reader_next_data(reader, CLUSTER, &start, &end, &f->err), 1);
 	assert_int_equal(start, 5 * MIB);
 	assert_int_equal(end, 5 * MIB + 2 * CLUSTER);
+	assert_int_equal(disk_reader_next_data(reader, end, &start, &end, &f->err), 1);
+	assert_int_equal(start, 7 * MIB);
+	assert_true(end <= 7 * MIB + CLUSTER);
 	assert_int_equal(disk_reader_next_data(reader, end, &start, &end, &f->err), 0);
 	assert_int_equal(disk_reader_next_data(reader, 8 * MIB, &start, &end, &f->err), 0);
 }
@@ -429,9 +435,10 @@ static void put_entry(struct fixture *f, int fd, uint64_t at, uint64_t entry)
 	assert_ok(f, fs_pwrite_all(fd, &entry, sizeof(entry), (off_t)at, &f->err));
 }
 
+enum { L1 = 3 * CLUSTER }; /* of an overlay of ours */
+
 static void test_bad_tables(void **state)
 {
-	enum { L1 = 3 * CLUSTER }; /* of an overlay of ours */
 	static const struct {
 		bool l1;
 		uint64_t entry;
@@ -482,6 +489,26 @@ static void test_bad_tables(void **state)
 	}
 }
 
+/* It begins in the file, which ends within it. */
+static void test_l2_table_is_cut_off(void **state)
+{
+	struct fixture *f = *state;
+	auto_vm vm = VM_INIT;
+	struct disk_chain chain;
+	auto_disk_reader *reader = NULL;
+	auto_fd fd = -1;
+	uint8_t byte;
+
+	create(f, FIXTURE_DISK, &vm, &chain);
+	assert_ok(f, disk_freeze(&vm, &chain, NULL, NULL, &f->err));
+	fd = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
+	put_entry(f, fd, L1, 9 * CLUSTER);
+	assert_int_equal(ftruncate(fd, 10 * CLUSTER - 1), 0);
+	assert_ok(f, disk_reader_open(&vm, &reader, &f->err));
+	assert_fails(f, E_INVALID, "L1 table points outside",
+		     disk_reader_read(reader, &byte, 1, 0, &f->err));
+}
+
 /* The file ends within a data cluster, as where a disk's size is no multiple of it. */
 static void test_cut_cluster(void **state)
 {
@@ -505,26 +532,56 @@ static void test_cut_cluster(void **state)
 	assert_same(f, &vm, &chain);
 }
 
-static void test_small_clusters(void **state)
+/* qemu-img's qcow2 of other clusters than ours, in the place of the disk. */
+static void make_by_qemu(const struct vm *vm, const char *cluster_size, const char *size)
 {
-	struct fixture *f = *state;
-	auto_free char *path = str_format("%s/small.qcow2", f->path);
 	auto_strings argv = VEC_INIT;
-	auto_qcow2_map map = QCOW2_MAP_INIT;
-	auto_fd fd = -1;
-	uint64_t too_many = htobe64(UINT64_C(8) << 30);
 
 	strings_add(&argv, "qemu-img");
 	strings_add(&argv, "create");
 	strings_add(&argv, "-f");
 	strings_add(&argv, "qcow2");
 	strings_add(&argv, "-o");
-	strings_add(&argv, "cluster_size=512");
-	strings_add(&argv, path);
-	strings_add(&argv, "8G");
+	strings_addf(&argv, "cluster_size=%s", cluster_size);
+	strings_addf(&argv, "%s/" CHAIN_TOP, vm->path);
+	strings_add(&argv, size);
 	run(&argv);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_ok(f, fs_pwrite_all(fd, &too_many, sizeof(too_many), 24, &f->err));
+}
+
+static void test_cluster_sizes(void **state)
+{
+	static const char *const sizes[] = { "512", "4k", "2M" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < array_size(sizes); i++) {
+		auto_vm vm = VM_INIT;
+		struct disk_chain chain;
+
+		chance_state = 300 + i;
+		create(f, FIXTURE_DISK, &vm, &chain);
+		make_by_qemu(&vm, sizes[i], "9M");
+		chain.size = 9 * MIB;
+		chain.layers[0].qcow2 = true;
+		assert_ok(f, disk_write(&vm, &chain, &f->err));
+		scribble(&vm, &chain, 20);
+		assert_ok(f, disk_freeze(&vm, &chain, NULL, NULL, &f->err));
+		scribble(&vm, &chain, 20);
+		assert_same(f, &vm, &chain);
+		assert_ok(f, vm_delete(&f->home, "vm", &f->err));
+	}
+}
+
+static void test_large_l1_table(void **state)
+{
+	struct fixture *f = *state;
+	auto_vm vm = VM_INIT;
+	struct disk_chain chain;
+	auto_qcow2_map map = QCOW2_MAP_INIT;
+	auto_fd fd = -1;
+
+	create(f, FIXTURE_DISK, &vm, &chain);
+	make_by_qemu(&vm, "512", "8G");
+	fd = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
 	assert_fails(f, E_TOO_BIG, "clusters are too small", qcow2_map_open(fd, &map, &f->err));
 }
 
@@ -555,8 +612,10 @@ int main(void)
 		fixture_test(test_next_data),
 		fixture_test(test_threads),
 		fixture_test(test_bad_tables),
+		fixture_test(test_l2_table_is_cut_off),
 		fixture_test(test_cut_cluster),
-		fixture_test(test_small_clusters),
+		fixture_test(test_cluster_sizes),
+		fixture_test(test_large_l1_table),
 		fixture_test(test_l1_table_is_cut_off),
 	};
 

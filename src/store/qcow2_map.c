@@ -153,7 +153,7 @@ int qcow2_map_find(const struct qcow2_map *map, uint64_t offset, uint64_t len,
 	const uint64_t within = offset % cluster_size(map);
 	const uint64_t index = (offset >> map->cluster_bits) % (UINT64_C(1) << l2_bits(map));
 	uint64_t entries[ENTRIES_AT_ONCE];
-	struct qcow2_extent found;
+	struct qcow2_extent found = { .length = 0 };
 	uint64_t table, n;
 	int r;
 
