@@ -7,11 +7,12 @@
 #include "base/str.h"
 #include "cmd/command.h"
 #include "cmd/transfer.h"
+#include "cmd/transfer_args.h"
 #include "oci/name.h"
 #include "store/cache.h"
 #include "store/vm.h"
 
-enum { DEFAULT_CONCURRENCY = 4, DEFAULT_PRUNE_LIMIT = 100 /* GiB */ };
+enum { DEFAULT_PRUNE_LIMIT = 100 }; /* GiB */
 
 struct clone_args {
 	const char *source;
@@ -118,7 +119,10 @@ static int clone_local(struct invocation *inv, const struct clone_args *args,
 	return r;
 }
 
-/* A tag that is cached is not asked for again, even where it has moved (contract 2.2). */
+/*
+ * A tag that is cached is not asked for again, even where it has moved (contract 2.2). Return: 0,
+ * the exit status of a pull that failed, or error.
+ */
 static int pull_if_missing(struct invocation *inv, const struct clone_args *args,
 			   const struct oci_name *name, struct error *err)
 {
@@ -127,8 +131,8 @@ static int pull_if_missing(struct invocation *inv, const struct clone_args *args
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	return transfer_exec_pull(inv, args->source, args->insecure,
-				  number_or(args->concurrency, DEFAULT_CONCURRENCY), err);
+	return transfer_pull(inv, args->source, args->insecure,
+			     number_or(args->concurrency, CONCURRENCY_DEFAULT), err);
 }
 
 static void reclaim_for_image(const struct home *home, const struct clone_args *args,

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/libexec.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "build-info.h"
@@ -16,6 +15,7 @@
 #include "cli/help.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "cmd/transfer.h"
 
 /*
  * Theory of operation
@@ -126,14 +126,11 @@ static void collect_tmp(const struct invocation *inv)
 
 typedef int (*run_fn)(struct invocation *inv, void *args, struct error *err);
 
-/* linzer-oci in our place: it does all of it anew. */
+/* It does all of it anew. */
 static int run_elsewhere(struct invocation *inv, void *args, struct error *err)
 {
-	auto_free char *path = libexec_path("linzer-oci", "LINZER_OCI");
-
 	(void)args;
-	(void)execv(path, inv->argv);
-	return error_set(err, E_MISSING_TOOL, "cannot run '%s': %s", path, strerror(errno));
+	return transfer_exec(inv, err);
 }
 
 static run_fn runner_of(const struct invocation *inv, const struct command *command)
