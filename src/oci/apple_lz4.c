@@ -13,8 +13,8 @@
  * What a header announces costs no memory before the bytes that back it are there: the held
  * bytes grow with what has come, never beyond the frame, and a block of n bytes that announces
  * more than 255 n plain ones is refused at its header (no LZ4 byte can stand for more).
- * So a decoder has at most 2 APPLE_LZ4_BLOCK_MAX + HISTORY bytes, some 8.1 MiB, and mostly
- * WINDOW and 64 KiB.
+ * So a decoder has at most 2 APPLE_LZ4_BLOCK_MAX + HISTORY bytes, some 8.1 MiB (and the old
+ * window while it moves to a larger one), and mostly WINDOW and 64 KiB.
  *
  * The encoder begins every block anew, so that what it makes of one depends on nothing before.
  */

@@ -17,6 +17,7 @@
 #include "oci/hash.h"
 #include "oci/send.h"
 #include "store/cache.h"
+#include "store/disk.h"
 #include "store/disk_reader.h"
 #include "store/origin.h"
 #include "transfer/connect.h"
@@ -116,6 +117,8 @@ static int open_locked(struct push *push, struct error *err)
 		r = vm_take_running_lock(&push->vm, &push->running, err);
 	if (r == 0)
 		return error_set(err, E_RUNNING, "VM \"%s\" is running", push->vm.name);
+	if (r > 0)
+		r = disk_wait_unused(&push->vm, err);
 	return r < 0 ? r : disk_reader_open(&push->vm, &push->disk, err);
 }
 
