@@ -220,7 +220,7 @@ int token_parse(const void *bytes, size_t len, time_t now, struct token *token, 
 {
 	auto_json *object = NULL;
 	const char *text = NULL;
-	time_t expires;
+	time_t expires = now;
 	int r;
 
 	if (len > TOKEN_BODY_MAX)
