@@ -25,10 +25,11 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "oci/auth.h"
+#include "oci/challenge.h"
 #include "oci/http.h"
 #include "oci/retry.h"
 #include "oci/status.h"
+#include "oci/token_json.h"
 #include "oci/url.h"
 
 enum { TOKEN_REDIRECTS = 5 };

@@ -175,7 +175,6 @@ static void a_registry_without_ranges_is_read_again(void **state)
 static void progress_makes_the_count_begin_anew(void **state)
 {
 	struct server_step steps[8];
-	auto_free char *reply = NULL;
 
 	(void)state;
 	for (size_t i = 0; i < 6; i++)
