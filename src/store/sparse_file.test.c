@@ -43,6 +43,20 @@ static void test_pieces(void **state)
 	}
 }
 
+/* A file system that knows no nameless files. */
+static bool no_nameless;
+int __real_openat64(int dir, const char *path, int flags, mode_t mode);
+int __wrap_openat64(int dir, const char *path, int flags, mode_t mode);
+
+int __wrap_openat64(int dir, const char *path, int flags, mode_t mode)
+{
+	if (no_nameless && (flags & O_TMPFILE) == O_TMPFILE) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return __real_openat64(dir, path, flags, mode);
+}
+
 static void assert_content(const char *path, const char *want)
 {
 	auto_str text = STR_INIT;
@@ -86,6 +100,26 @@ static void test_new_file(void **state)
 	assert_int_equal(st.st_mode & 0777, 0644);
 }
 
+static void test_new_file_with_a_name(void **state)
+{
+	struct fixture *f = *state;
+	auto_free char *path = str_format("%s/new", f->path);
+	auto_fd dir = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned before = fixture_count(dir, "");
+	auto_new_file file = NEW_FILE_INIT;
+
+	no_nameless = true;
+	put(f, path, "no", false);
+	assert_int_equal(fixture_count(dir, ""), before);
+	put(f, path, "one", true);
+	put(f, path, "two", true);
+	assert_content(path, "two");
+	assert_int_equal(fixture_count(dir, ""), before + 1);
+	assert_ok(f, new_file_open(path, &file, &f->err));
+	assert_int_equal(fixture_count(dir, ".tmp-"), 1); /* so it was tried */
+	no_nameless = false;
+}
+
 static void test_no_directory(void **state)
 {
 	struct fixture *f = *state;
@@ -100,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		fixture_test(test_pieces),
 		fixture_test(test_new_file),
+		fixture_test(test_new_file_with_a_name),
 		fixture_test(test_no_directory),
 	};
 
