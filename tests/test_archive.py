@@ -393,6 +393,7 @@ BAD = {
     "two disks": (tvm.container(tvm.file("disk.img", b"a") + tvm.file("disk.img", b"b")),
                   "the archive has 'disk.img' twice"),
     "two configs": (tvm.container(tvm.file("config.json", b"{}") * 2), "the archive has 'config.json' twice"),
+    "an empty disk": (tvm.container(tvm.file("disk.img", b"")), "'disk.img' in the archive is empty"),
     "a huge disk": (tvm.container(tvm.file("disk.img", b"x", size=(1 << 46) + 1)),
                     f"'disk.img' in the archive is larger than {1 << 46} bytes"),
     "a huge config": (tvm.container(tvm.file("config.json", b"x", size=MIB + 1)),

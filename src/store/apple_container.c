@@ -134,17 +134,17 @@ static int open_any(struct container_reader *reader, struct error *err)
 	return open_blocks(reader, err);
 }
 
-int container_reader_open(container_read_fn read, void *arg, struct container_reader **result,
+int container_reader_open(container_read_fn read, void *arg, struct container_reader **reader,
 			  struct error *err)
 {
-	auto_container_reader *reader = xcalloc(1, sizeof(*reader));
+	auto_container_reader *opened = xcalloc(1, sizeof(*opened));
 	int r;
 
-	reader->read = read;
-	reader->arg = arg;
-	r = open_any(reader, err);
+	opened->read = read;
+	opened->arg = arg;
+	r = open_any(opened, err);
 	if (r == 0)
-		*result = take(reader);
+		*reader = take(opened);
 	return r;
 }
 

@@ -18,9 +18,10 @@ struct home;
 enum { ARCHIVE_NVRAM_MAX = 128 * 1024 * 1024 };
 
 /*
- * Write the stopped VM or cached image @name to the file @path, which appears when it is whole; where @path is
- * a device or a FIFO, or NULL, to the stream itself (@fd). The VM is locked meanwhile. What fails
- * is `VM export failed: ...`; E_NOT_FOUND and E_RUNNING (`VM "x" is running`) as elsewhere.
+ * Write the stopped VM or cached image @name to the file @path, which appears when it is whole;
+ * where @path is a device or a FIFO, or NULL, to the stream itself (@fd). The VM is locked
+ * meanwhile. What fails is `VM export failed: ...`; E_NOT_FOUND and E_RUNNING (`VM "x" is running`)
+ * as elsewhere.
  */
 int vm_export(const struct home *home, const char *name, const char *path, int fd,
 	      struct error *err) must_use_;

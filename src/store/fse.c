@@ -19,16 +19,18 @@ bool fse_open(struct fse_stream *stream, struct slice in, unsigned unused)
 static void add_symbol(uint8_t symbol, size_t f, struct fse_entry *entries, size_t states)
 {
 	unsigned k = 0;
+	unsigned less;
 	size_t wide;
 
 	while (f << k < states)
 		k++;
 	wide = (2 * states >> k) - f;
+	less = k ? k - 1 : 0; /* without bits all are wide */
 	for (size_t i = 0; i < f; i++)
 		entries[i] = i < wide ? (struct fse_entry){ (uint16_t)(((f + i) << k) - states),
 							    (uint8_t)k, symbol }
-				      : (struct fse_entry){ (uint16_t)((i - wide) << (k - 1)),
-							    (uint8_t)(k - 1), symbol };
+				      : (struct fse_entry){ (uint16_t)((i - wide) << less),
+							    (uint8_t)less, symbol };
 }
 
 bool fse_build(const uint16_t *frequencies, size_t symbols, struct fse_entry *table, size_t states)

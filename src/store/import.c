@@ -92,6 +92,8 @@ static int import_part(struct import *import, enum part part, const struct apple
 		return error_set(err, E_INVALID, "'%s' in the archive is not a file", name);
 	if (import->have[part])
 		return error_set(err, E_INVALID, "the archive has '%s' twice", name);
+	if (part == PART_DISK && !entry->size)
+		return error_set(err, E_INVALID, "'%s' in the archive is empty", name);
 	if (entry->size > parts[part].limit)
 		return error_set(err, E_TOO_BIG, "'%s' in the archive is larger than %llu bytes",
 				 name, (unsigned long long)parts[part].limit);

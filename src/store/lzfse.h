@@ -10,10 +10,10 @@
 struct error;
 
 /*
- * Decode the whole stream @in into exactly @len bytes at @out. E_INVALID: it is damaged, goes
+ * Decode the whole stream @in into exactly @len bytes at @bytes. E_INVALID: it is damaged, goes
  * on after its end, or is of another length. The time taken is bounded by the lengths of both.
  */
-int lzfse_decode(struct slice in, void *out, size_t len, struct error *err) must_use_;
+int lzfse_decode(struct slice in, void *bytes, size_t len, struct error *err) must_use_;
 
 /* For lzfse.c: the blocks "bvx1" and "bvx2" (lzfse_block.c). */
 /*
