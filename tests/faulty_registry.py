@@ -403,7 +403,7 @@ class Bearer(Basic):
 
 # ---------------------------------------------------------------- ways to misbehave
 
-def _content(handler):
+def content(handler):
     """The blob or manifest that is asked for."""
     path = urllib.parse.unquote(urllib.parse.urlsplit(handler.path).path)
     _, repository, kind, reference = re.fullmatch("/(v2)/(.+)/(blobs|manifests)/([^/]+)", path).groups()
@@ -442,7 +442,7 @@ def replaced(data, media_type="application/octet-stream"):
 def flipped(at=100):
     """The right bytes but one."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         data = bytearray(data)
         data[at % len(data)] ^= 1
         handler.reply(200, bytes(data), {"Content-Type": media_type})
@@ -452,7 +452,7 @@ def flipped(at=100):
 def truncated(count, reset=False):
     """The whole length is promised, `count` bytes come (after the start of a Range), then the connection ends."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         first = int((re.match(r"bytes=(\d+)-", handler.headers.get("Range", "")) or [0, 0])[1])
         headers = {"Content-Type": media_type, "Content-Length": str(len(data) - first)}
         if first:
@@ -470,7 +470,7 @@ def truncated(count, reset=False):
 def cut_short(count):
     """Fewer bytes with their own right length."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         handler.reply(200, data[:len(data) - count], {"Content-Type": media_type})
     return act
 
@@ -478,7 +478,7 @@ def cut_short(count):
 def oversized(extra, chunked=False):
     """The right bytes and `extra` more."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         data += b"x" * extra
         if not chunked:
             return handler.reply(200, data, {"Content-Type": media_type})
@@ -517,7 +517,7 @@ def endless_headers(seconds=60):
 def dripping(interval=0.2, seconds=120):
     """A byte at a time."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         handler.head(200, {"Content-Type": media_type, "Content-Length": str(len(data))})
         handler.close_connection = True
         until = time.monotonic() + seconds
@@ -534,7 +534,7 @@ def silence(seconds=120, after=None):
     def act(handler):
         handler.close_connection = True
         if after is not None:
-            data, media_type = _content(handler)
+            data, media_type = content(handler)
             handler.head(200, {"Content-Type": media_type, "Content-Length": str(len(data))})
             handler.write(data[:after])
         until = time.monotonic() + seconds
@@ -579,7 +579,7 @@ def delayed(seconds):
 def throttled(rate):
     """Right, at `rate` bytes a second."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         first = int((re.match(r"bytes=(\d+)-", handler.headers.get("Range", "")) or [0, 0])[1])
         headers = {"Content-Type": media_type, "Content-Length": str(len(data) - first)}
         if first:
@@ -595,7 +595,7 @@ def throttled(rate):
 def without_range():
     """200 and the whole, whatever Range was asked for."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         handler.reply(200, data, {"Content-Type": media_type})
     return act
 
@@ -603,7 +603,7 @@ def without_range():
 def wrong_range(shift=7):
     """206 from another place than was asked for, and it says so."""
     def act(handler):
-        data, media_type = _content(handler)
+        data, media_type = content(handler)
         first = int((re.match(r"bytes=(\d+)-", handler.headers.get("Range", "")) or [0, 0])[1]) + shift
         handler.reply(206, data[first:], {"Content-Type": media_type,
                                           "Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"})

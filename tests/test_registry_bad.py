@@ -205,11 +205,11 @@ def test_digests_that_are_none(oci, fake, image, value, where):
     refused_for(oci, fake, image)
 
 
-def test_sizes_whose_sum_overflows(oci, fake, image):
-    """Each is allowed alone; together they are beyond 64 bits."""
-    for layer in image.slices:
-        layer["annotations"][SIZE] = str(1 << 45)
-    image.layers[-1:-1] = [image.slices[0]] * 60_000
+@pytest.mark.parametrize("size, count", [(1 << 45, 60_000), ((1 << 63) - 1, 3), ((1 << 64) - 262144 * 8, 1)])
+def test_sizes_whose_sum_overflows(oci, fake, image, size, count):
+    for layer in image.slices[-1:]:
+        layer["annotations"][SIZE] = str(size)
+    image.layers[-1:-1] = [image.slices[-1]] * (count - 1)
     name = fake.add(image, "org/vm")
     refused(oci, fake, name, "/manifests/latest")
 
