@@ -259,8 +259,6 @@ class FakeRegistry:
         self.address = f"{shown or host}:{self.server.server_address[1]}"
         self.url = f"{self.scheme}://{self.address}"
         self.auth = auth
-        if auth:
-            auth.registry = self
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 
@@ -271,6 +269,16 @@ class FakeRegistry:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+    @property
+    def auth(self):
+        return self._auth
+
+    @auth.setter
+    def auth(self, auth):
+        self._auth = auth
+        if auth:
+            auth.registry = self
 
     # ------------------------------------------------------------ what it holds
 

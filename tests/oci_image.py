@@ -6,6 +6,7 @@
     registry.add(image, "org/vm", "latest")
 """
 
+import base64
 import ctypes
 import hashlib
 import http.client
@@ -303,12 +304,13 @@ class Image:
 
 # ---------------------------------------------------------------- into any registry
 
-def upload(image, address, repository, tag):
+def upload(image, address, repository, tag="latest", user=None, password=None):
     """Over plain HTTP, as simply as it can be done; gives the image's name."""
     host = http.client.HTTPConnection(address, timeout=60)
+    who = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()} if user else {}
 
     def ask(method, path, body=None, headers=None):
-        host.request(method, path, body, headers or {})
+        host.request(method, path, body, {**who, **(headers or {})})
         answer = host.getresponse()
         answer.read()
         return answer

@@ -343,7 +343,6 @@ def test_a_storage_that_asks_for_credentials_gets_none(oci, fake, storage, image
     fake.auth = faulty.Basic()
     storage.blobs = fake.blobs
     storage.auth = faulty.Basic(header='Basic realm="give it to me"')
-    storage.auth.registry = storage
     name = fake.add(image, "org/vm")
     fake.fault("GET", "/blobs/", faulty.redirect(storage.url + "{path}"))
     one_line(pull(oci, name, env=WHO, check=False), "401")
@@ -352,7 +351,6 @@ def test_a_storage_that_asks_for_credentials_gets_none(oci, fake, storage, image
 
 def test_the_token_does_not_travel_either(oci, fake, storage, image):
     fake.auth = faulty.Bearer("someone", "se:cret")
-    fake.auth.registry = fake
     storage.blobs = fake.blobs
     fake.fault("GET", "/blobs/", faulty.redirect(storage.url + "{path}"))
     pull(oci, fake.add(image, "org/vm"), env=WHO)
@@ -362,7 +360,6 @@ def test_the_token_does_not_travel_either(oci, fake, storage, image):
 def test_redirect_on_the_same_host_and_relative(oci, fake, image):
     """/v2/org/moved: followed with the credentials, which are for this host."""
     fake.auth = faulty.Basic()
-    fake.auth.registry = fake
     name = fake.add(image, "org/vm")
     fake.add(image, "org/moved")
     fake.fault("GET", "/v2/org/vm/blobs/" + image.slices[0]["digest"],
