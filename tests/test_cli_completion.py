@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+import cached_image
+
 ASK = r'''
 source <("$1" --generate-completion-script bash)
 shift
@@ -61,6 +63,19 @@ def test_bash_completes_vm_names_quoted_and_runs_none_of_them(linzer, bash, tmp_
     assert bash("clone", "debian", "d") == [""]  # the new name is new
     assert bash("create", "d") == [""]
     assert not trap.exists()
+
+
+def test_bash_completes_names_of_images_where_they_are_taken(linzer, bash):
+    digest = cached_image.make(linzer.home, "ghcr.io/org/base", "v1", "v2")
+    tags = ["ghcr.io/org/base:v1", "ghcr.io/org/base:v2"]
+    for verb in ("clone", "delete"):
+        assert bash(verb, "ghcr.io/org/b") == [*tags, f"ghcr.io/org/base@{digest}"]
+    assert bash("get", "ghcr") == [""]
+    # readline cuts words at ':' and '@' and replaces the last part only
+    assert bash("clone", "ghcr.io/org/base", ":", "v") == ["v1", "v2"]
+    assert bash("clone", "ghcr.io/org/base", ":") == ["v1", "v2"]
+    assert bash("clone", "ghcr.io/org/base", "@", "sha256", ":", digest[7:9]) == [digest[7:]]
+    assert bash("clone", "ghcr.io/org/base", ":", "v1", "n") == [""]  # the second argument
 
 
 def test_the_script_can_be_had_in_three_ways(linzer):
@@ -123,7 +138,7 @@ compadd() { print -r -- compadd "$@"; [[ $1 == -a ]] && print -rl -- "${(@P)2}";
 _arguments() { print -rl -- "$@" }
 words=(linzer "") CURRENT=2; _linzer
 words=(linzer ip "") CURRENT=3; _linzer
-_linzer_vms
+_linzer_names list --quiet
 """
 
 
@@ -139,5 +154,5 @@ def test_zsh_loads_its_script_and_offers_the_same(linzer, tmp_path):
     assert lines[1].startswith("compadd -- create clone ")
     assert any(line.startswith("--resolver[") and line.endswith(":resolver:(dhcp arp agent)")
                for line in lines)
-    assert ":name:_linzer_vms" in lines
+    assert ":name: _linzer_names list --quiet --source local" in lines
     assert lines[-1] == "dev box"

@@ -135,6 +135,12 @@ static void add_bash_options(struct str *out, const struct command *c)
 	str_adds(out, "--help --version' ;;\n");
 }
 
+/* How the program is asked for names. */
+static const char *names_of(enum argument_completes what)
+{
+	return what == COMPLETES_VM ? "list --quiet --source local" : "list --quiet";
+}
+
 static void add_bash_arguments(struct str *out, const struct command *c)
 {
 	size_t n = 0;
@@ -147,8 +153,10 @@ static void add_bash_arguments(struct str *out, const struct command *c)
 			str_addc(out, '*');
 		else
 			str_addf(out, "%zu", n);
-		str_adds(out, a->completes == COMPLETES_VM ? ") what=vm ;;\n"
-							   : ") compopt -o default ;;\n");
+		if (a->completes == COMPLETES_FILE)
+			str_adds(out, ") compopt -o default ;;\n");
+		else
+			str_addf(out, ") what='%s' ;;\n", names_of(a->completes));
 	}
 }
 
@@ -157,6 +165,47 @@ static void for_each(struct str *out, const struct command *const *commands,
 {
 	for (const struct command *c; (c = shown(&commands)); commands++)
 		add(out, c);
+}
+
+/*
+ * Readline cuts words at ':' and '@', which are in the middle of an image's name. They are put
+ * together again, and of the answers the part that readline believes to be other words is taken
+ * off.
+ */
+static const char bash_words[] =
+	"\tlocal verb='' options='' what='' name='' last='' joined='' words=() i n=0\n"
+	"\tfor ((i = 0; i <= COMP_CWORD; i++)); do\n"
+	"\t\tname=${COMP_WORDS[i]}\n"
+	"\t\tif [[ ${#words[@]} -gt 1 && ($name == [:@] || $last == [:@]) ]]; then\n"
+	"\t\t\twords[${#words[@]} - 1]+=$name joined=1\n"
+	"\t\telse\n"
+	"\t\t\twords+=(\"$name\") joined=''\n"
+	"\t\tfi\n"
+	"\t\tlast=$name\n"
+	"\tdone\n"
+	"\tlocal cword=$((${#words[@]} - 1))\n"
+	"\tlocal cur=${words[cword]} prev=${words[cword - 1]}\n"
+	"\tlocal off=${cur%\"${cur##*[:@]}\"}\n";
+
+static const char bash_names[] = "\tif [[ $what && $cur != -* ]]; then\n"
+				 "\t\twhile IFS= read -r name; do\n"
+				 "\t\t\t[[ $name == \"$cur\"* ]] || continue\n"
+				 "\t\t\t[[ $joined ]] && name=${name#\"$off\"}\n"
+				 "\t\t\tprintf -v name %q \"$name\"\n"
+				 "\t\t\tCOMPREPLY+=(\"$name\")\n"
+				 "\t\tdone < <(\"$1\" $what 2>/dev/null)\n";
+
+static void add_bash_verbs(struct str *out, const struct command *const *commands)
+{
+	str_adds(out, "\tcase \"$verb\" in\n"
+		      "\t'') options='--help --version --generate-completion-script ");
+	add_names(out, commands);
+	str_adds(out, "' ;;\n\thelp) options='");
+	add_names(out, commands);
+	str_adds(out, "' ;;\n"
+		      "\tcompletion | --generate-completion-script) options='bash zsh fish' ;;\n");
+	for_each(out, commands, add_bash_options);
+	str_adds(out, "\tesac\n");
 }
 
 static void add_bash(struct str *out, const char *program, const struct command *const *commands)
@@ -168,48 +217,34 @@ static void add_bash(struct str *out, const char *program, const struct command 
 		 "# bash completion for %s\n"
 		 "_%s()\n"
 		 "{\n"
-		 "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-		 "\tlocal verb='' options='' what='' name='' i n=0\n"
+		 "%s"
 		 "\tCOMPREPLY=()\n"
-		 "\t[ \"$COMP_CWORD\" -gt 1 ] && verb=${COMP_WORDS[1]}\n"
+		 "\t[ \"$cword\" -gt 1 ] && verb=${words[1]}\n"
 		 "\tcase \"$verb $prev\" in\n",
-		 program, id.ptr);
+		 program, id.ptr, bash_words);
 	for_each(out, commands, add_bash_values);
 	str_adds(out, "\tesac\n"
-		      "\tfor ((i = 2; i < COMP_CWORD; i++)); do\n"
-		      "\t\tcase \"$verb ${COMP_WORDS[i]}\" in\n");
+		      "\tfor ((i = 2; i < cword; i++)); do\n"
+		      "\t\tcase \"$verb ${words[i]}\" in\n");
 	for_each(out, commands, add_bash_skips);
 	str_adds(out, "\t\t*' '-*) ;;\n"
 		      "\t\t*) n=$((n + 1)) ;;\n"
 		      "\t\tesac\n"
-		      "\tdone\n"
-		      "\tcase \"$verb\" in\n"
-		      "\t'') options='--help --version --generate-completion-script ");
-	add_names(out, commands);
-	str_adds(out, "' ;;\n\thelp) options='");
-	add_names(out, commands);
-	str_adds(out, "' ;;\n"
-		      "\tcompletion | --generate-completion-script) options='bash zsh fish' ;;\n");
-	for_each(out, commands, add_bash_options);
-	str_adds(out, "\tesac\n"
-		      "\tcase \"$verb $n\" in\n");
+		      "\tdone\n");
+	add_bash_verbs(out, commands);
+	str_adds(out, "\tcase \"$verb $n\" in\n");
 	for_each(out, commands, add_bash_arguments);
 	str_addf(
 		out,
 		"\tesac\n"
-		"\tif [[ $what == vm && $cur != -* ]]; then\n"
-		"\t\twhile IFS= read -r name; do\n"
-		"\t\t\t[[ $name == \"$cur\"* ]] || continue\n"
-		"\t\t\tprintf -v name %%q \"$name\"\n"
-		"\t\t\tCOMPREPLY+=(\"$name\")\n"
-		"\t\tdone < <(\"$1\" list --quiet --source local 2>/dev/null)\n"
+		"%s"
 		"\telif [[ $cur == -* || $verb == '' || $verb == help || $verb == *completion* ]]; "
 		"then\n"
 		"\t\tCOMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
 		"\tfi\n"
 		"}\n"
 		"complete -F _%s %s\n",
-		id.ptr, program);
+		bash_names, id.ptr, program);
 }
 
 /* ------------------------------------------------------------------- zsh */
@@ -263,8 +298,8 @@ static void add_zsh_argument(struct str *out, const char *id, const struct argum
 	bool many = a->kind == ARGUMENT_MANY || a->kind == ARGUMENT_VERBATIM;
 
 	str_addf(out, " \\\n\t\t\t'%s:%s:", many ? "*" : "", a->name);
-	if (a->completes == COMPLETES_VM)
-		str_addf(out, "_%s_vms", id);
+	if (a->completes == COMPLETES_VM || a->completes == COMPLETES_IMAGE)
+		str_addf(out, " _%s_names %s", id, names_of(a->completes));
 	else if (a->completes == COMPLETES_FILE)
 		str_adds(out, "_files");
 	str_addc(out, '\'');
@@ -287,10 +322,10 @@ static void add_zsh(struct str *out, const char *program, const struct command *
 	add_identifier(&id, program);
 	str_addf(out,
 		 "#compdef %s\n"
-		 "_%s_vms()\n"
+		 "_%s_names()\n"
 		 "{\n"
 		 "\tlocal -a names\n"
-		 "\tnames=(${(f)\"$(%s list --quiet --source local 2>/dev/null)\"})\n"
+		 "\tnames=(${(f)\"$(%s $@ 2>/dev/null)\"})\n"
 		 "\tcompadd -a names\n"
 		 "}\n"
 		 "_%s()\n"
@@ -343,7 +378,7 @@ static void add_fish_option(struct str *out, const char *program, const char *ve
 
 static void add_fish_command(struct str *out, const char *program, const struct command *c)
 {
-	bool names = false;
+	const char *names = NULL;
 	bool files = false;
 
 	str_addf(out, "complete -c %s -n __fish_use_subcommand -a %s -d '", program, c->name);
@@ -352,14 +387,15 @@ static void add_fish_command(struct str *out, const char *program, const struct 
 	for (const struct option *o = offered(c->options); o; o = offered(o + 1))
 		add_fish_option(out, program, c->name, o);
 	for (const struct argument *a = c->arguments; a && a->name; a++) {
-		names = names || a->completes == COMPLETES_VM;
+		if (a->completes == COMPLETES_VM || a->completes == COMPLETES_IMAGE)
+			names = names_of(a->completes);
 		files = files || a->completes == COMPLETES_FILE;
 	}
 	if (names)
 		str_addf(out,
 			 "complete -c %s -n '__fish_seen_subcommand_from %s' "
-			 "-a '(%s list --quiet --source local 2>/dev/null)'\n",
-			 program, c->name, program);
+			 "-a '(%s %s 2>/dev/null)'\n",
+			 program, c->name, program, names);
 	if (files)
 		str_addf(out, "complete -c %s -n '__fish_seen_subcommand_from %s' -F\n", program,
 			 c->name);

@@ -61,7 +61,12 @@ enum argument_kind {
 	ARGUMENT_MANY, /* struct strings: one or more */
 	ARGUMENT_VERBATIM, /* struct strings: all that follows, "--" and dashes included */
 };
-enum argument_completes { COMPLETES_NOTHING, COMPLETES_VM, COMPLETES_FILE };
+enum argument_completes {
+	COMPLETES_NOTHING,
+	COMPLETES_VM,
+	COMPLETES_IMAGE, /* a VM or a cached image */
+	COMPLETES_FILE,
+};
 
 struct argument {
 	const char *name; /* "name", "new-name": shown as <name> */

@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "cmd/command.h"
+#include "cmd/transfer.h"
+#include "cmd/transfer_args.h"
+#include "oci/name.h"
+#include "store/cache.h"
 #include "store/vm.h"
+
+enum { DEFAULT_PRUNE_LIMIT = 100 }; /* GiB */
 
 struct clone_args {
 	const char *source;
@@ -44,8 +53,8 @@ static const struct option options[] = {
 static const struct argument arguments[] = {
 	{ .name = "source-name",
 	  .offset = offsetof(struct clone_args, source),
-	  .help = "VM to clone.",
-	  .completes = COMPLETES_VM },
+	  .help = "VM to clone, or image; one that is not cached is pulled first.",
+	  .completes = COMPLETES_IMAGE },
 	{ .name = "new-name",
 	  .offset = offsetof(struct clone_args, name),
 	  .help = "Name of the new VM." },
@@ -57,29 +66,118 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 	const struct clone_args *args = data;
 
 	(void)inv;
-	if (strchr(args->name, '/'))
+	if (strchr(args->name, '/') || oci_name_is_remote(args->name))
 		return error_set(err, E_USAGE, "<new-name> should be a local name");
 	if (args->concurrency.given && !args->concurrency.unsigned_value)
 		return error_set(err, E_USAGE, "network concurrency cannot be less than 1");
 	return 0;
 }
 
+static uint64_t number_or(struct optional_number n, uint64_t otherwise)
+{
+	return n.given ? n.unsigned_value : otherwise;
+}
+
+/* What the clone may come to occupy of its own (contract 2.2): what the source's disk does not. */
+static uint64_t room_needed(const struct vm *source, const struct clone_args *args)
+{
+	struct error ignored = ERROR_INIT;
+	struct vm_sizes sizes;
+	uint64_t limit, growth;
+
+	if (vm_sizes(source, /* exclusive= */ false, &sizes, &ignored) < 0)
+		return 0;
+	growth = sizes.apparent > sizes.allocated ? sizes.apparent - sizes.allocated : 0;
+	if (__builtin_mul_overflow(number_or(args->prune_limit, DEFAULT_PRUNE_LIMIT),
+				   UINT64_C(1) << 30, &limit))
+		limit = UINT64_MAX;
+	return growth < limit ? growth : limit;
+}
+
+/* The clone is there: that no room could be made is told and is no failure. */
+static void reclaim(const struct home *home, uint64_t needed, const struct digest *keep)
+{
+	struct error err = ERROR_INIT;
+	auto_str removed = STR_INIT;
+	int r = cache_reclaim(home, needed, keep, &removed, &err);
+
+	(void)fputs(removed.ptr, stderr);
+	if (r < 0)
+		(void)fprintf(stderr, "failed to prune the cache: %s\n", err.text);
+}
+
+static int clone_local(struct invocation *inv, const struct clone_args *args,
+		       const struct vm_clone *how, struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+	auto_vm source = VM_INIT;
+	int r = vm_clone(&inv->home, args->source, args->name, how, err);
+
+	if (r == 0 && !getenv("TART_NO_AUTO_PRUNE") &&
+	    vm_open(&inv->home, args->source, /* quiet= */ true, &source, &ignored) == 0)
+		reclaim(&inv->home, room_needed(&source, args), NULL);
+	return r;
+}
+
+/*
+ * A tag that is cached is not asked for again, even where it has moved (contract 2.2). Return: 0,
+ * the exit status of a pull that failed, or error.
+ */
+static int pull_if_missing(struct invocation *inv, const struct clone_args *args,
+			   const struct oci_name *name, struct error *err)
+{
+	struct digest digest;
+	int r = cache_find(&inv->home, name, &digest, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return transfer_pull(inv, args->source, args->insecure,
+			     number_or(args->concurrency, CONCURRENCY_DEFAULT), err);
+}
+
+static void reclaim_for_image(const struct home *home, const struct clone_args *args,
+			      const struct oci_name *name)
+{
+	struct error ignored = ERROR_INIT;
+	auto_vm image = VM_INIT;
+	struct digest digest;
+	uint64_t needed;
+
+	if (cache_find(home, name, &digest, &ignored) <= 0 ||
+	    cache_open(home, name, /* quiet= */ true, &image, &ignored) < 0)
+		return;
+	needed = room_needed(&image, args);
+	vm_release(&image);
+	reclaim(home, needed, &digest);
+}
+
+static int clone_image(struct invocation *inv, const struct clone_args *args,
+		       const struct oci_name *name, const struct vm_clone *how, struct error *err)
+{
+	int r = pull_if_missing(inv, args, name, err);
+
+	if (r == 0)
+		r = vm_clone_image(&inv->home, name, args->name, how, err);
+	if (r == 0 && !getenv("TART_NO_AUTO_PRUNE"))
+		reclaim_for_image(&inv->home, args, name);
+	return r;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct clone_args *args = data;
 	const struct vm_clone how = { .raw = args->raw, .no_clobber = args->no_clobber };
+	auto_oci_name name = OCI_NAME_INIT;
+	struct error ignored = ERROR_INIT;
 
-	if (strchr(args->source, '/'))
-		return error_set(err, E_FAILED,
-				 "\"%.200s\" names an image in a registry: only local VMs can be "
-				 "cloned so far",
-				 args->source);
-	return vm_clone(&inv->home, args->source, args->name, &how, err);
+	if (oci_name_parse(args->source, &name, &ignored) < 0)
+		return clone_local(inv, args, &how, err);
+	return clone_image(inv, args, &name, &how, err);
 }
 
 const struct command command_clone = {
 	.name = "clone",
-	.summary = "Clone a VM",
+	.summary = "Clone a VM or an image",
 	.discussion = "The clone shares the source's disk until either writes to it. "
 		      "A stopped VM of the new name is replaced.",
 	.options = options,

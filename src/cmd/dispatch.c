@@ -15,6 +15,7 @@
 #include "cli/help.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "cmd/transfer.h"
 
 /*
  * Theory of operation
@@ -37,9 +38,13 @@
 enum { EXIT_USAGE = 64 };
 
 const struct command *const commands[] = {
-	&command_create, &command_clone,  &command_run,	 &command_set,	 &command_get,
-	&command_list,	 &command_ip,	  &command_exec, &command_prune, &command_rename,
-	&command_stop,	 &command_delete, &command_logs, NULL,
+	&command_create, &command_clone,   &command_run,
+	&command_set,	 &command_get,	   &command_list,
+	&command_login,	 &command_logout,  &command_ip,
+	&command_exec,	 &command_pull,	   &command_push,
+	&command_tag,	 &command_inspect, &command_prune,
+	&command_rename, &command_stop,	   &command_delete,
+	&command_logs,	 &command_fqn,	   NULL,
 };
 
 static void on_interrupt(int signal)
@@ -119,18 +124,37 @@ static void collect_tmp(const struct invocation *inv)
 		(void)fprintf(stderr, "Failed to perform garbage collection: %s\n", err.text);
 }
 
+typedef int (*run_fn)(struct invocation *inv, void *args, struct error *err);
+
+/* It does all of it anew. */
+static int run_elsewhere(struct invocation *inv, void *args, struct error *err)
+{
+	(void)args;
+	return transfer_exec(inv, err);
+}
+
+static run_fn runner_of(const struct invocation *inv, const struct command *command)
+{
+	for (const struct command_runner *r = inv->runners; r && r->command; r++)
+		if (r->command == command)
+			return r->run;
+	return command->run ? command->run : run_elsewhere;
+}
+
 static int execute(struct invocation *inv, const struct command *command, void *args)
 {
 	struct error err = ERROR_INIT;
 	int status;
 
+	if (runner_of(inv, command) == run_elsewhere)
+		return run_elsewhere(inv, args, &err) < 0 ? run_error(inv, &err) : 0;
 	if (home_open(&inv->home, inv->program, &err) < 0)
 		return run_error(inv, &err);
 	if (command->validate && command->validate(inv, args, &err) < 0)
 		return validation_error(inv, command, &err);
 	if (!(command->flags & COMMAND_KEEPS_TMP))
 		collect_tmp(inv);
-	status = command->run(inv, args, &err);
+	status = runner_of(inv, command)(inv, args, &err);
 	return status < 0 ? run_error(inv, &err) : status;
 }
 
@@ -213,7 +237,7 @@ static int unknown_command(const char *program, const char *word)
 
 	str_add_printable(&shown, word);
 	for (const struct command *const *c = commands; *c && word[0] != '-'; c++)
-		if (option_similar(word, (*c)->name, &best))
+		if (!((*c)->flags & COMMAND_HIDDEN) && option_similar(word, (*c)->name, &best))
 			similar = (*c)->name;
 	if (word[0] == '-' && word[1])
 		(void)error_set(&err, E_USAGE, "Unknown option '%s'", shown.ptr);
@@ -278,9 +302,11 @@ static int flush_output(int status)
 	return status ? status : 1;
 }
 
-int command_main(int argc, char **argv)
+int command_main(int argc, char **argv, const struct command_runner *runners)
 {
-	struct invocation inv = { .argc = argc, .argv = argv, .home = HOME_INIT };
+	struct invocation inv = {
+		.argc = argc, .argv = argv, .home = HOME_INIT, .runners = runners
+	};
 	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
 	const struct command *command;
 	int status;

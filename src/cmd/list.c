@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "cli/help.h"
 #include "cli/table.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "store/cache.h"
 #include "store/vm.h"
 
 static const char *const sources[] = { "local", "oci", NULL };
@@ -26,7 +30,7 @@ static const struct option options[] = {
 	  .kind = OPTION_STRING,
 	  .choices = sources,
 	  .offset = offsetof(struct list_args, source),
-	  .help = "Only VMs from this source: local or oci." },
+	  .help = "Only this source: local (VMs) or oci (cached images)." },
 	{ .name = "format",
 	  .kind = OPTION_CHOICE,
 	  .choices = output_formats,
@@ -58,28 +62,81 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 }
 
 struct entry {
-	const char *name;
+	const char *source; /* "local", "OCI" */
+	char *name;
 	struct vm_sizes sizes;
 	time_t accessed;
 	enum vm_state state;
 	struct vm_extra extra;
 };
+DEFINE_VEC(entries, struct entry)
 
-/* Return: 1; 0 the VM is gone or cannot be read, and is left out. */
-static int gather(const struct home *home, const char *name, bool extra, struct entry *entry)
+static void release_entries(struct entries *list)
+{
+	for (size_t i = 0; i < list->len; i++)
+		free(list->items[i].name);
+	entries_release(list);
+}
+
+/* What cannot be read is left out. */
+static void gather(const struct vm *vm, const char *source, const char *name, bool extra,
+		   struct entries *list)
 {
 	struct error ignored = ERROR_INIT;
-	auto_vm vm = VM_INIT;
+	struct entry entry = { .source = source };
 
-	*entry = (struct entry){ .name = name };
-	if (vm_open(home, name, true, &vm, &ignored) < 0 ||
-	    vm_sizes(&vm, false, &entry->sizes, &ignored) < 0)
-		return 0;
-	entry->accessed = vm_accessed(&vm);
-	entry->state = vm_state(&vm);
+	if (vm_sizes(vm, false, &entry.sizes, &ignored) < 0)
+		return;
+	entry.name = xstrdup(name);
+	entry.accessed = vm_accessed(vm);
+	entry.state = vm_state(vm);
 	if (extra)
-		vm_extra_read(&vm, &entry->extra);
-	return 1;
+		vm_extra_read(vm, &entry.extra);
+	entries_add(list, entry);
+}
+
+static int gather_local(const struct home *home, const struct list_args *args, struct entries *list,
+			struct error *err)
+{
+	auto_strings names = VEC_INIT;
+	int r = home_list_vms(home, &names, err);
+
+	for (size_t i = 0; r == 0 && i < names.len; i++) {
+		struct error ignored = ERROR_INIT;
+		auto_vm vm = VM_INIT;
+
+		if (args->quiet)
+			entries_add(list, (struct entry){ .name = xstrdup(names.items[i]) });
+		else if (vm_open(home, names.items[i], /* quiet= */ true, &vm, &ignored) == 0)
+			gather(&vm, "local", names.items[i], args->extra, list);
+	}
+	return r;
+}
+
+/* Both the tags and the digests. */
+static int gather_images(const struct home *home, const struct list_args *args,
+			 struct entries *list, struct error *err)
+{
+	auto_cache_entries images = { 0 };
+	int r = cache_list(home, &images, err);
+
+	for (size_t i = 0; r == 0 && i < images.len; i++) {
+		const struct cache_entry *image = &images.items[i];
+		auto_str name = STR_INIT;
+		auto_vm vm = VM_INIT;
+
+		oci_name_add(&image->name, &name);
+		if (args->quiet) {
+			entries_add(list, (struct entry){ .name = str_detach(&name) });
+			continue;
+		}
+		vm.path = xstrdup(image->path);
+		vm.name = xstrdup(name.ptr);
+		vm.dir = open(vm.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (vm.dir >= 0)
+			gather(&vm, "OCI", name.ptr, args->extra, list);
+	}
+	return r;
 }
 
 static json_t *to_json(const struct entry *e, bool extra)
@@ -88,7 +145,7 @@ static json_t *to_json(const struct entry *e, bool extra)
 	auto_str accessed = STR_INIT;
 
 	clock_add_iso8601(&accessed, e->accessed);
-	(void)json_object_set_new(j, "Source", json_string("local"));
+	(void)json_object_set_new(j, "Source", json_string(e->source));
 	(void)json_object_set_new(j, "Name", json_text(e->name));
 	(void)json_object_set_new(j, "Disk",
 				  json_integer((json_int_t)(e->sizes.apparent / 1000000000)));
@@ -102,15 +159,12 @@ static json_t *to_json(const struct entry *e, bool extra)
 	return j;
 }
 
-static void add_json(struct str *out, const struct home *home, const struct strings *names,
-		     bool extra)
+static void add_json(struct str *out, const struct entries *list, bool extra)
 {
 	auto_json *array = json_array();
-	struct entry entry;
 
-	for (size_t i = 0; i < names->len; i++)
-		if (gather(home, names->items[i], extra, &entry))
-			(void)json_array_append_new(array, to_json(&entry, extra));
+	for (size_t i = 0; i < list->len; i++)
+		(void)json_array_append_new(array, to_json(&list->items[i], extra));
 	json_add_pretty(out, array);
 	str_addc(out, '\n');
 }
@@ -120,7 +174,7 @@ static void add_row(struct table *table, const struct entry *e, bool extra, time
 	auto_str accessed = STR_INIT;
 
 	clock_add_relative(&accessed, e->accessed, now);
-	table_add(table, "local");
+	table_add(table, e->source);
 	table_add(table, e->name);
 	table_addf(table, "%" PRIu64, e->sizes.apparent / 1000000000);
 	table_addf(table, "%" PRIu64, e->sizes.allocated / 1000000000);
@@ -130,8 +184,7 @@ static void add_row(struct table *table, const struct entry *e, bool extra, time
 	table_add(table, vm_state_name(e->state));
 }
 
-static void add_text(struct str *out, const struct home *home, const struct strings *names,
-		     bool extra)
+static void add_text(struct str *out, const struct entries *list, bool extra)
 {
 	static const char *const plain[] = {
 		"Source", "Name", "Disk", "Size", "Accessed", "State"
@@ -139,46 +192,45 @@ static void add_text(struct str *out, const struct home *home, const struct stri
 	static const char *const full[] = { "Source",  "Name",	  "Disk", "Size",     "Exclusive",
 					    "Started", "Address", "MAC",  "Accessed", "State" };
 	auto_table table = { 0 };
-	struct entry entry;
 	time_t now = time(NULL);
 
 	table_init(&table, extra ? full : plain, extra ? array_size(full) : array_size(plain));
-	for (size_t i = 0; i < names->len; i++)
-		if (gather(home, names->items[i], extra, &entry))
-			add_row(&table, &entry, extra, now);
+	for (size_t i = 0; i < list->len; i++)
+		add_row(&table, &list->items[i], extra, now);
 	table_format(&table, out);
 }
 
-static void add_names(struct str *out, const struct strings *names)
+static void add_names(struct str *out, const struct entries *list)
 {
-	for (size_t i = 0; i < names->len; i++)
-		str_addf(out, "%s\n", names->items[i]);
+	for (size_t i = 0; i < list->len; i++)
+		str_addf(out, "%s\n", list->items[i].name);
 }
 
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct list_args *args = data;
-	auto_strings names = VEC_INIT;
+	cleanup_(release_entries) struct entries list = VEC_INIT;
 	auto_str out = STR_INIT;
 	int r = 0;
 
-	/* no image can be pulled yet, so there is none of source "oci" */
 	if (!args->source || !strcmp(args->source, "local"))
-		r = home_list_vms(&inv->home, &names, err);
+		r = gather_local(&inv->home, args, &list, err);
+	if (r == 0 && (!args->source || !strcmp(args->source, "oci")))
+		r = gather_images(&inv->home, args, &list, err);
 	if (r < 0)
 		return r;
 	if (args->quiet)
-		add_names(&out, &names);
+		add_names(&out, &list);
 	else if (args->format == FORMAT_JSON)
-		add_json(&out, &inv->home, &names, args->extra);
+		add_json(&out, &list, args->extra);
 	else
-		add_text(&out, &inv->home, &names, args->extra);
+		add_text(&out, &list, args->extra);
 	return output_text(&out, err);
 }
 
 const struct command command_list = {
 	.name = "list",
-	.summary = "List VMs",
+	.summary = "List VMs and cached images",
 	.options = options,
 	.args_size = sizeof(struct list_args),
 	.validate = validate,

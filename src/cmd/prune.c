@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "cmd/command.h"
+#include "store/cache.h"
 #include "store/vm.h"
 
 static const char *const entries[] = { "caches", "vms", NULL };
@@ -12,7 +14,7 @@ struct prune_args {
 	const char *entries;
 	struct optional_number older_than; /* days */
 	struct optional_number space_budget, cache_budget; /* GiB */
-	bool gc;
+	bool all, gc;
 };
 
 static const struct option options[] = {
@@ -35,6 +37,10 @@ static const struct option options[] = {
 	  .flags = OPTION_HIDDEN,
 	  .offset = offsetof(struct prune_args, cache_budget),
 	  .help = "The old name of --space-budget." },
+	{ .name = "all",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct prune_args, all),
+	  .help = "Delete every cached image and what unfinished pulls left." },
 	{ .name = "gc",
 	  .kind = OPTION_FLAG,
 	  .flags = OPTION_HIDDEN,
@@ -65,7 +71,9 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 		return error_set(err, E_USAGE,
 				 "unsupported --entries value, please specify either \"caches\" or "
 				 "\"vms\"");
-	if (!args->older_than.given && !args->space_budget.given && !args->gc)
+	if (args->all && wants_vms(args))
+		return error_set(err, E_USAGE, "--all is for --entries caches only");
+	if (!args->older_than.given && !args->space_budget.given && !args->gc && !args->all)
 		return error_set(err, E_USAGE, "at least one pruning criteria must be specified");
 	return 0;
 }
@@ -77,13 +85,25 @@ static int64_t value_or_none(struct optional_number n, int64_t max)
 	return n.value > max ? max : n.value;
 }
 
+static int prune_caches(const struct home *home, const struct prune_args *args, struct error *err)
+{
+	auto_str removed = STR_INIT;
+	int r = args->gc ? cache_gc(home, err) : 0;
+
+	if (r == 0)
+		r = cache_prune(home, value_or_none(args->older_than, INT32_MAX),
+				value_or_none(args->space_budget, INT32_MAX), args->all, &removed,
+				err);
+	(void)fputs(removed.ptr, stderr);
+	return r;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct prune_args *args = data;
 
-	/* nothing is cached before images can be pulled */
 	if (!wants_vms(args))
-		return 0;
+		return prune_caches(&inv->home, args, err);
 	return vm_prune(&inv->home, value_or_none(args->older_than, INT32_MAX),
 			value_or_none(args->space_budget, INT32_MAX), err);
 }

@@ -2,7 +2,6 @@
 #include "net/helper.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,43 +9,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/libexec.h"
 #include "base/process.h"
-#include "base/str.h"
-#include "build-info.h"
 #include "net/message.h"
 
 enum { START_LIMIT_MS = 20 * 1000, STOP_LIMIT_MS = 5 * 1000, HELPER_FD = 3 };
-
-/* The directory of our own executable. Return: owned, or NULL. */
-static char *own_directory(void)
-{
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	char *slash;
-
-	if (n <= 0)
-		return NULL;
-	path[n] = '\0';
-	slash = strrchr(path, '/');
-	if (!slash)
-		return NULL;
-	*slash = '\0';
-	return str_format("%s", path);
-}
-
-/* Return: the helper's path, owned. */
-static char *find_helper(void)
-{
-	const char *named = secure_getenv("LINZER_NET");
-	auto_free char *beside = NULL;
-
-	if (named && *named)
-		return str_format("%s", named);
-	if (access(LINZER_LIBEXECDIR "/linzer-net", X_OK) == 0)
-		return str_format("%s", LINZER_LIBEXECDIR "/linzer-net");
-	beside = own_directory();
-	return str_format("%s/linzer-net", beside ? beside : LINZER_LIBEXECDIR);
-}
 
 /*
  * It outlives us: it has to remove the network when we were killed. A session
@@ -54,7 +21,7 @@ static char *find_helper(void)
  */
 static int start_helper(struct net_link *link, struct error *err)
 {
-	auto_free char *path = find_helper();
+	auto_free char *path = libexec_path("linzer-net", "LINZER_NET");
 	const char *argv[] = { path, NULL };
 	struct process_fd fds[1];
 	int pair[2], r;

@@ -36,13 +36,13 @@ int run_vm(const struct home *home, const struct run_options *options, struct er
 		if (r <= 0)
 			return r;
 	}
-	r = session_init(&session, err);
+	r = run_session_init(&session, err);
 	if (r < 0)
 		return r;
 	session.home = home;
 	session.options = options;
 	session.status_pipe = status_pipe;
 	r = run_session(&session, err);
-	session_release(&session);
+	run_session_release(&session);
 	return r;
 }

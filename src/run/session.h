@@ -4,7 +4,7 @@
 
 /*
  * One VM's run, from claim to teardown. Each stage is a file of its own and
- * leaves the session in a state that session_release() can take down:
+ * leaves the session in a state that run_session_release() can take down:
  *
  *   claim.c      the VM is ours: running lock, MAC, pending config
  *   disks.c      its disks are open
@@ -93,10 +93,10 @@ void session_on_event(void *arg, const char *event, const json_t *data);
 /* Keep QEMU's last line of @text as the reason of a failure. */
 void session_keep_error(struct session *session, const char *text, size_t len);
 
-int session_init(struct session *session, struct error *err) must_use_;
-void session_release(struct session *session);
+int run_session_init(struct session *session, struct error *err) must_use_;
+void run_session_release(struct session *session);
 
-/* Stages; each fills @err and leaves the rest to session_release(). */
+/* Stages; each fills @err and leaves the rest to run_session_release(). */
 int session_claim(struct session *session, struct error *err) must_use_;
 int session_open_disks(struct session *session, struct error *err) must_use_;
 int session_launch(struct session *session, struct error *err) must_use_;

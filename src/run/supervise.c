@@ -382,7 +382,7 @@ static void watch_signals(struct session *session)
 	}
 }
 
-int session_init(struct session *session, struct error *err)
+int run_session_init(struct session *session, struct error *err)
 {
 	*session = (struct session){
 		.vm = VM_INIT,
@@ -450,7 +450,7 @@ static void close_loop(struct session *session)
 		(void)uv_run(&session->loop, UV_RUN_ONCE);
 }
 
-void session_release(struct session *session)
+void run_session_release(struct session *session)
 {
 	end_qemu(session);
 	close_loop(session);

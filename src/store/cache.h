@@ -21,7 +21,8 @@
  * Locks: cache/.lock (flock) is held for short while links and image directories appear and go;
  * an image that is being read (clone, push, export) is opened with cache_open(), which holds a
  * shared flock on its directory; whoever removes it takes that lock exclusively and without
- * waiting.
+ * waiting. A puller holds the flock on what it built until cache_link() has returned, or another's
+ * cache_gc() may remove the image that no tag names yet; and calls cache_open() only afterwards.
  */
 
 #include <stdbool.h>

@@ -14,6 +14,8 @@
  * Nobody sees it before, and whatever fails leaves the source's content as it was.
  */
 
+#include "store/clone.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -32,7 +34,6 @@
 #include "store/vm.h"
 
 enum {
-	SMALL_DISK = 1024 * 1024, /* allocated bytes below which a raw disk is copied */
 	FREEZE_MS = 120 * 1000, /* longer than `run` waits for QEMU altogether */
 	ENDING_MS = 15 * 1000, /* longer than `run` takes to end */
 	ENDING_PAUSE_MS = 5,
@@ -52,9 +53,7 @@ static void release_source(struct source *source)
 }
 #define auto_source cleanup_(release_source) struct source
 
-/* The file @name of @from as that of @to, sharing extents where possible, else copied. */
-static int copy_file(const struct vm *from, const struct vm *to, const char *name,
-		     struct error *err)
+int clone_copy_file(const struct vm *from, const struct vm *to, const char *name, struct error *err)
 {
 	auto_fd source = disk_open_file(from, name, O_RDONLY, err);
 	auto_fd copy = -1;
@@ -69,18 +68,13 @@ static int copy_file(const struct vm *from, const struct vm *to, const char *nam
 	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
 }
 
-/*
- * A second name for a file that nobody writes to. Too many names (ext4: 65,000), somebody else's
- * file, another file system: then it is copied.
- */
-static int link_file(const struct vm *from, const struct vm *to, const char *name,
-		     struct error *err)
+int clone_link_file(const struct vm *from, const struct vm *to, const char *name, struct error *err)
 {
 	if (linkat(from->dir, name, to->dir, name, 0) == 0)
 		return 0;
 	if (errno != EMLINK && errno != EPERM && errno != EXDEV && errno != EOPNOTSUPP)
 		return error_errno(err, "cannot link '%s'", name);
-	return copy_file(from, to, name, err);
+	return clone_copy_file(from, to, name, err);
 }
 
 /* The layers under the top, and disk.json. */
@@ -88,7 +82,7 @@ static int link_layers(const struct vm *from, const struct vm *to, const struct 
 		       struct error *err)
 {
 	for (size_t i = 1; i < chain->count; i++) {
-		int r = link_file(from, to, chain->layers[i].file, err);
+		int r = clone_link_file(from, to, chain->layers[i].file, err);
 
 		if (r < 0)
 			return r;
@@ -105,9 +99,8 @@ static int clone_layers(const struct vm *from, const struct vm *to, const struct
 	return overlay < 0 ? overlay : link_layers(from, to, chain, err);
 }
 
-/* Return: 1 if the top shares its extents with the source's now, 0 if that cannot be, or error. */
-static int share_top(int top, const struct vm *from, const struct vm *to,
-		     const struct disk_chain *chain, struct error *err)
+int clone_share_top(int top, const struct vm *from, const struct vm *to,
+		    const struct disk_chain *chain, struct error *err)
 {
 	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
 	int r = copy < 0 ? copy : fs_reflink(top, copy, err);
@@ -128,10 +121,10 @@ static bool better_copied(int top, const struct source *source, const struct vm 
 	if (!chain_is_raw(chain) || source->running || fstat(top, &disk) < 0 ||
 	    fstat(to->dir, &target) < 0)
 		return false;
-	return how->raw || fs_allocated(&disk) < SMALL_DISK || disk.st_dev != target.st_dev;
+	return how->raw || fs_allocated(&disk) < CLONE_SMALL_DISK || disk.st_dev != target.st_dev;
 }
 
-static int copy_top(int top, const struct vm *to, struct error *err)
+int clone_copy_top(int top, const struct vm *to, struct error *err)
 {
 	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
 
@@ -164,9 +157,9 @@ static int clone_top(int top, const struct source *source, const struct vm *to,
 	if (r > 0)
 		return clone_layers(from, to, chain, err);
 	if (r == 0 && better_copied(top, source, to, chain, how))
-		return copy_top(top, to, err);
+		return clone_copy_top(top, to, err);
 	if (r == 0)
-		r = share_top(top, from, to, chain, err);
+		r = clone_share_top(top, from, to, chain, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = freeze_source(source, chain, err);
@@ -229,14 +222,19 @@ static int clone_disk(struct source *source, const struct vm *to, const struct v
 	return r < 0 || !how->raw ? r : make_raw(to, err);
 }
 
-/* The image's variable store is never altered, so a link will do; a VM's own is copied. */
-static int clone_firmware(const struct vm *from, const struct vm *to, struct error *err)
+/*
+ * The image's variable store is never altered, so a link will do, as for the origin, which is only
+ * ever replaced; a VM's own firmware variables are copied.
+ */
+static int clone_small_files(const struct vm *from, const struct vm *to, struct error *err)
 {
-	int r = link_file(from, to, "nvram.bin", err);
+	int r = clone_link_file(from, to, "nvram.bin", err);
 
 	if (r < 0)
 		return r;
-	r = copy_file(from, to, "efivars.fd", err);
+	r = clone_copy_file(from, to, "efivars.fd", err);
+	if (r == 0 || r == -ENOENT)
+		r = clone_link_file(from, to, "origin.json", err);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -251,7 +249,7 @@ static int build(const struct home *home, const char *source, const struct vm_cl
 	if (r >= 0)
 		r = vm_read_config(&from.vm, config, err);
 	if (r == 0)
-		r = clone_firmware(&from.vm, to, err);
+		r = clone_small_files(&from.vm, to, err);
 	return r < 0 ? r : clone_disk(&from, to, how, err);
 }
 
@@ -265,7 +263,7 @@ static int settle_mac(const struct home *home, const char *source, const char *n
 	struct error ignored = ERROR_INIT;
 	int r;
 
-	if (strcmp(source, name) != 0 &&
+	if (source && strcmp(source, name) != 0 &&
 	    vm_open(home, source, /* quiet= */ true, &vm, &ignored) == 0 &&
 	    vm_read_config(&vm, &other, &ignored) == 0 && mac_equal(other.mac, config->mac))
 		r = 1;
@@ -289,8 +287,8 @@ static int write_config(const struct vm *vm, const struct config *config, struct
 	return r < 0 ? error_wrap(err, "config.json") : 0;
 }
 
-static int publish(const struct home *home, const char *source, const struct vm_clone *how,
-		   struct stage *stage, struct config *config, struct error *err)
+int clone_publish(const struct home *home, const char *source, const struct vm_clone *how,
+		  struct stage *stage, struct config *config, struct error *err)
 {
 	auto_fd lock = home_lock(home, err);
 	int r = lock;
@@ -314,7 +312,7 @@ int vm_clone(const struct home *home, const char *source, const char *name,
 	if (r == 0)
 		r = build(home, source, how, &stage.vm, &config, err);
 	if (r == 0)
-		r = publish(home, source, how, &stage, &config, err);
+		r = clone_publish(home, source, how, &stage, &config, err);
 	return r == -ENOSPC || r == -EDQUOT ? error_wrap(err, "cannot clone VM \"%s\"", source) : r;
 }
 

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "oci/name.h"
 #include "store/stage.h"
 
 enum { HOME_NAME_MAX = 255 };
@@ -172,7 +173,8 @@ int home_check_name(const char *name, struct error *err)
 			err, E_FAILED,
 			"the name of a VM must not be longer than %d bytes, this one has %zu",
 			HOME_NAME_MAX, len);
-	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strchr(name, '/'))
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strchr(name, '/') ||
+	    oci_name_is_remote(name))
 		return error_set(err, E_FAILED, "\"%s\" cannot be the name of a local VM", name);
 	if (str_starts(name, STAGE_PREFIX))
 		return error_set(err, E_FAILED, "names that begin with \"%s\" are reserved",

@@ -43,8 +43,8 @@ int home_collect_tmp(const struct home *home, struct error *err) must_use_;
 int home_lock(const struct home *home, struct error *err) must_use_;
 /*
  * Is @name one that a local VM can have: 1-255 bytes, no '/', not "." or
- * "..", no control bytes? Return: 0, or E_FAILED with the contract's message where
- * it has one.
+ * "..", no control bytes, and not an image's ("oci:x")? Return: 0, or E_FAILED with the contract's
+ * message where it has one.
  */
 int home_check_name(const char *name, struct error *err) must_use_;
 /* Names of all complete local VMs (config.json, disk.img, nvram.bin), sorted. */

@@ -23,9 +23,9 @@ struct origin {
 	struct oci_name name; /* by digest */
 	struct manifest manifest;
 };
-#define ORIGIN_INIT \
-	{           \
-		0   \
+#define ORIGIN_INIT                   \
+	{                             \
+		.name = OCI_NAME_INIT \
 	}
 
 /* Return: 1, 0 it has none (or none that can be read), or error. */

@@ -57,8 +57,7 @@ static int check_complete(const struct vm *vm, struct error *err)
 	return 0;
 }
 
-/* Not being able to note the access (a read-only home) is no reason to refuse it. */
-static void touch(const struct vm *vm)
+void vm_touch(const struct vm *vm)
 {
 	static const struct timespec now[2] = { { .tv_nsec = UTIME_NOW },
 						{ .tv_nsec = UTIME_NOW } };
@@ -82,7 +81,7 @@ int vm_open(const struct home *home, const char *name, bool quiet, struct vm *vm
 	if (r < 0)
 		return r;
 	if (!quiet)
-		touch(&opened);
+		vm_touch(&opened);
 	*vm = opened;
 	opened = (struct vm)VM_INIT;
 	return 0;

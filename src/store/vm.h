@@ -17,6 +17,7 @@
  *   run.json          while running: what `run` knows (store/runtime.h)
  *   console.log, run.log, qemu.log
  *   .lock             flock: freeze, clone, rename, delete, set --disk*, push, start of run
+ *   origin.json       the image that its disk came from (store/origin.h)
  *   .accessed         its mtime is the access date
  */
 
@@ -112,6 +113,8 @@ int vm_adopt_config(const struct vm *vm, struct error *err) must_use_;
 int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err) must_use_;
 
 time_t vm_accessed(const struct vm *vm);
+/* Set it to now; where that cannot be (a read-only home) it is let be. */
+void vm_touch(const struct vm *vm);
 
 /* Sizes in bytes. */
 struct vm_sizes {

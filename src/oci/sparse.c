@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/sparse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "oci/zero.h"
+
+enum { PAGE = 4096 }; /* of the file: the smallest hole that its file system makes */
+
+/* Does the range hold anything but holes? Where nobody can say, it does. */
+static bool holds_data(int fd, uint64_t start, uint64_t end)
+{
+	off_t data = lseek(fd, (off_t)start, SEEK_DATA);
+
+	return data < 0 ? errno != ENXIO : (uint64_t)data < end;
+}
+
+int sparse_begin(struct sparse_writer *w, int fd, uint64_t offset, uint64_t length,
+		 struct error *err)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(offset, length, &end) || end > INT64_MAX)
+		return error_set(err, E_TOO_BIG, "%" PRIu64 " bytes at %" PRIu64 " of a file",
+				 length, offset);
+	w->fd = fd;
+	w->offset = offset;
+	w->end = end;
+	w->dense = false;
+	if (length && holds_data(fd, offset, end) &&
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		      (off_t)length) < 0) {
+		if (errno != EOPNOTSUPP)
+			return error_errno(err, "cannot write the disk");
+		w->dense = true;
+	}
+	hash_begin(&w->hash);
+	return 0;
+}
+
+/* How many of the @len bytes at @offset lie in its page? */
+static size_t in_page(uint64_t offset, size_t len)
+{
+	size_t n = PAGE - (size_t)(offset % PAGE);
+
+	return n < len ? n : len;
+}
+
+/* How many of the bytes at @offset come before the next page of zeroes? */
+static size_t data_run(const uint8_t *bytes, size_t len, uint64_t offset)
+{
+	size_t run = 0;
+
+	while (run < len) {
+		size_t n = in_page(offset + run, len - run);
+
+		if (all_zero(bytes + run, n))
+			break;
+		run += n;
+	}
+	return run;
+}
+
+int sparse_write(void *writer, const uint8_t *bytes, size_t len, struct error *err)
+{
+	struct sparse_writer *w = writer;
+
+	if (len > w->end - w->offset)
+		return error_set(err, E_TOO_BIG, "more bytes than were announced");
+	hash_add(&w->hash, bytes, len);
+	while (len) {
+		size_t n = w->dense ? len : data_run(bytes, len, w->offset);
+		int r = n ? fs_pwrite_all(w->fd, bytes, n, (off_t)w->offset, err) : 0;
+
+		if (r < 0)
+			return error_wrap(err, "the disk");
+		if (n == 0)
+			n = in_page(w->offset, len); /* stays a hole */
+		bytes += n;
+		len -= n;
+		w->offset += n;
+	}
+	return 0;
+}
+
+int sparse_end(struct sparse_writer *w, struct digest *digest, struct error *err)
+{
+	if (w->offset != w->end)
+		return error_set(err, E_INVALID, "%" PRIu64 " bytes fewer than were announced",
+				 w->end - w->offset);
+	hash_end(&w->hash, digest);
+	return 0;
+}
+
+void sparse_release(struct sparse_writer *w)
+{
+	hash_release(&w->hash);
+	*w = (struct sparse_writer)SPARSE_WRITER_INIT;
+}
