@@ -195,7 +195,7 @@ def mixed_disk(slices=8, size=256 * KIB, seed=1, tail=777):
     """Bytes in slices: text, noise, zeroes, the same again, and a tail of odd length."""
     kinds = [lambda i: text(size, (seed, i).__hash__()), lambda i: noise(size, seed * 1000 + i),
              lambda i: bytes(size), lambda i: text(size // 2, seed * 7 + i) + bytes(size - size // 2)]
-    return b"".join(kinds[i % 4](i) for i in range(slices)) + noise(tail, seed + 99)
+    return b"".join(kinds[i % 4](i) for i in range(slices)) + text(tail, seed + 99)
 
 
 def write_sparse(path, data, grain=4 * KIB):
@@ -235,8 +235,8 @@ def file_digest(path):
 class Image:
     """An image whose every part may be altered before it is served."""
 
-    def __init__(self, disk, slice_size=256 * KIB, linked=True, stored=False, nvram=None, os_name="linux",
-                 arch="amd64", config=None, time="2026-05-12T21:45:18Z"):
+    def __init__(self, disk, slice_size=256 * KIB, linked=True, stored=False, block=BLOCK, nvram=None,
+                 os_name="linux", arch="amd64", config=None, time="2026-05-12T21:45:18Z"):
         self.disk = bytes(disk)
         self.nvram = noise(128 * KIB, 5) if nvram is None else nvram
         self.blobs = {}
@@ -247,7 +247,7 @@ class Image:
         self.config.update(config or {})
         layers = [self.layer(CONFIG, json.dumps(self.config).encode())]
         for at in range(0, len(self.disk), slice_size):
-            layers.append(self.slice(self.disk[at:at + slice_size], linked=linked, stored=stored))
+            layers.append(self.slice(self.disk[at:at + slice_size], linked=linked, stored=stored, block=block))
         layers.append(self.layer(NVRAM, self.nvram))
         image_config = {"architecture": arch, "config": {"Labels": {FORMAT: "raw"}}, "os": os_name}
         self.document = {
@@ -263,9 +263,9 @@ class Image:
     def layer(self, media_type, data, **annotations):
         return {**self.blob(data, media_type), "annotations": annotations}
 
-    def slice(self, plain, linked=True, stored=False, stream=None, media_type=DISK, **more):
+    def slice(self, plain, linked=True, stored=False, block=BLOCK, stream=None, media_type=DISK, **more):
         """A disk layer; `stream` instead of the right compressed bytes."""
-        data = frame(plain, linked, stored=stored) if stream is None else stream
+        data = frame(plain, linked, block, stored) if stream is None else stream
         return self.layer(media_type, data, **{SIZE: str(len(plain)), CONTENT: digest(plain)}, **more)
 
     @property

@@ -367,7 +367,8 @@ def test_inspect_stacked(oci, fake):
     assert seen["Stacked"] is True and seen["OS"] == "darwin" and seen["Arch"] == "arm64"
 
 
-@pytest.mark.parametrize("label", ["\x1b[31mred", "a\nb", "x" * 100_000, "\u202eright to left"])
+@pytest.mark.parametrize("label", ["\x1b[31mred", "a\nb", "x" * 100_000, "\u202eright to left"],
+                         ids=["escape", "line", "long", "direction"])
 def test_inspect_shows_labels_harmlessly(oci, fake, image, label):
     config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {label: label}}}).encode()
     image.document["config"] = image.blob(config, "application/vnd.oci.image.config.v1+json")

@@ -116,7 +116,7 @@ def test_user_agent_is_honest(oci, fake, image):
 
 def test_every_digest_is_fetched_once(oci, fake):
     """A disk of many equal slices: a request for each that differs."""
-    zero, same = bytes(64 * KIB), noise(64 * KIB, 3)
+    zero, same = bytes(64 * KIB), noise(64 * KIB, 333)
     disk = b"".join([zero] * 40 + [same] * 40 + [noise(64 * KIB, i) for i in range(10)] + [zero] * 40)
     image = Image(disk, 64 * KIB)
     pull(oci, fake.add(image, "org/vm"))
@@ -193,7 +193,7 @@ def test_a_huge_concurrency(oci, fake, image):
 
 def other_image_with_the_same_content(image):
     """Another encoder, another manifest, another NVRAM; one slice of its own."""
-    other = Image(image.disk, stored=True, nvram=b"other", time="2026-06-01T00:00:00Z")
+    other = Image(image.disk, stored=True, block=32 * KIB, nvram=b"other", time="2026-06-01T00:00:00Z")
     assert not {s["digest"] for s in other.slices} & {s["digest"] for s in image.slices}
     return other
 
@@ -239,7 +239,7 @@ def test_reuse_across_different_slice_boundaries_is_right(oci, fake, image):
 def test_reused_slices_share_extents_where_the_file_system_can(oci, fake, kind):
     """A second image of the same 40 MB: copied on ext4, for nothing on btrfs and xfs."""
     image = Image(noise(40 * MIB, 1), 4 * MIB)
-    other = Image(image.disk, 4 * MIB, stored=True, nvram=b"other")
+    other = Image(image.disk, 4 * MIB, stored=True, block=32 * KIB, nvram=b"other")
     with home_on(oci, kind, 400 * MIB) as path:
         pull(oci, fake.add(image, "org/vm"))
         before = used(path)
@@ -291,7 +291,7 @@ def test_a_cached_manifest_that_lies_about_its_disk(oci, fake, image):
     is_right(cached(oci, other), other)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\0" * 10000])
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\0" * 10000], ids=["empty", "brace", "list", "zeroes"])
 def test_a_cached_manifest_that_is_garbage(oci, fake, image, garbage):
     pull(oci, fake.add(image, "org/vm", "v1"))
     path = cached(oci, image) / "manifest.json"
@@ -364,7 +364,7 @@ def test_output_of_a_pull(oci, fake, image):
     done = pull(oci, name.removesuffix(":latest"))
     lines = done.stdout.splitlines()
     assert lines[:2] == [f"pulling {name}...", "pulling manifest..."]
-    assert re.fullmatch(r"pulling disk \(\d+\.\d GB compressed\)\.\.\.", lines[2])
+    assert re.fullmatch(r"pulling disk \(\d+(\.\d)? [kMGT]?B compressed\)\.\.\.", lines[2])
     percent = lines[3:-1]
     assert percent and all(re.fullmatch(r"\d{1,3}%", line) for line in percent)
     numbers = [int(line[:-1]) for line in percent]
@@ -450,12 +450,13 @@ def test_by_digest_is_verified(oci, fake, image):
     nothing_new(oci)
 
 
-def test_the_new_image_links_are_absolute(oci, fake, image):
+def test_a_tag_is_a_link_beside_its_image(oci, fake, image):
+    """As the contract's tree has it (4.1)."""
     name = fake.add(image, "org/vm")
     pull(oci, name)
     link = oci.home / "cache/OCIs" / fake.address.replace(":", "%3A") / "org/vm/latest"
-    assert link.is_symlink() and os.path.isabs(os.readlink(link))
-    assert link.resolve() == cached(oci, image).resolve()
+    assert link.is_symlink() and link.resolve() == cached(oci, image).resolve()
+    assert link.resolve().parent == link.parent.resolve()
 
 
 # ---------------------------------------------------------------- at once
@@ -565,7 +566,7 @@ def test_clone_pulls_first(oci, fake, image):
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "pulling manifest..." and f"pulling {name}..." not in done.stdout
     assert listed(oci) == ["copy", name, fake.name("org/vm", image.digest)]
-    assert vm_disk.digest(oci.vm("copy")) == digest(image.disk).removeprefix("sha256:")
+    assert vm_disk.digest(oci.vm("copy")) == vm_disk.digest_of(image.disk)
     assert not (oci.vm("copy") / "manifest.json").exists()
     assert (oci.vm("copy") / "nvram.bin").read_bytes() == image.nvram
 
@@ -577,7 +578,7 @@ def test_clone_of_a_cached_image_is_silent_and_asks_nobody(oci, fake, image):
     fake.add(Image(mixed_disk(seed=5)), "org/vm")  # a cached tag is never refreshed
     done = oci("clone", name, "copy", check=True)
     assert (done.stdout, done.stderr, fake.records) == ("", "", [])
-    assert vm_disk.digest(oci.vm("copy")) == digest(image.disk).removeprefix("sha256:")
+    assert vm_disk.digest(oci.vm("copy")) == vm_disk.digest_of(image.disk)
 
 
 def test_clone_by_digest(oci, fake, image):
@@ -601,7 +602,7 @@ def test_what_a_clone_writes_never_reaches_the_image(oci, fake, image):
     vm_disk.write(oci.vm("copy"), 7, 0)
     is_right(cached(oci, image), image)
     oci("clone", name, "second", check=True)
-    assert vm_disk.digest(oci.vm("second")) == digest(image.disk).removeprefix("sha256:")
+    assert vm_disk.digest(oci.vm("second")) == vm_disk.digest_of(image.disk)
 
 
 def test_a_clone_outlives_its_image(oci, fake, image):
@@ -609,12 +610,12 @@ def test_a_clone_outlives_its_image(oci, fake, image):
     oci("clone", name, "copy", "--insecure", check=True)
     oci("delete", name, check=True)
     assert images(oci) == {}
-    assert vm_disk.digest(oci.vm("copy")) == digest(image.disk).removeprefix("sha256:")
+    assert vm_disk.digest(oci.vm("copy")) == vm_disk.digest_of(image.disk)
 
 
 def test_clone_that_cannot_pull(oci, fake, image):
     name = fake.add(image, "org/vm")
-    fake.fault("GET", "/blobs/" + image.slices[2]["digest"], faulty.error(404))
+    fake.fault("GET", "/blobs/" + image.slices[1]["digest"], faulty.error(404))
     one_line(oci("clone", name, "copy", "--insecure"), fake.url)
     nothing_new(oci)
 
@@ -701,7 +702,7 @@ def test_cache_on_another_file_system(oci, fake, image, kind):
         assert (path / "cache/OCIs").is_dir()
         is_right(cached(oci, image), image)
         oci("clone", name, "copy", check=True)
-        assert vm_disk.digest(oci.vm("copy")) == digest(image.disk).removeprefix("sha256:")
+        assert vm_disk.digest(oci.vm("copy")) == vm_disk.digest_of(image.disk)
         other = other_image_with_the_same_content(image)
         pull(oci, fake.add(other, "org/vm", "v2"))
         is_right(cached(oci, other), other)
@@ -732,15 +733,6 @@ def test_the_local_disk_fills_up(oci, fake):
         # what was verified before the disk was full is not fetched again
         assert fake.sent() <= image.compressed - min(fetched, 24 * MIB) + 6 * 2 * MIB + 1 * MIB
         assert unfinished(oci) == 0
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_home_that_cannot_be_written(oci, fake, image):
-    oci.home.chmod(0o500)
-    try:
-        one_line(pull(oci, fake.add(image, "org/vm"), check=False), "Permission denied")
-    finally:
-        oci.home.chmod(0o700)
 
 
 # ---------------------------------------------------------------- Ctrl-C

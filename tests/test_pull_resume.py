@@ -139,7 +139,8 @@ def test_slices_of_an_unfinished_pull_that_went_bad(oci, fake, image):
     is_right(cached(oci, image), image)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 4096, b"{", b"9" * 100000])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 4096, b"{", b"9" * 100000],
+                         ids=["empty", "garbage", "zeroes", "brace", "nines"])
 def test_notes_of_an_unfinished_pull_that_are_garbage(oci, fake, image, content):
     """Every file there but the disk is replaced; the pull starts anew or goes on, and is right."""
     name, _ = interrupt_pull(oci, fake, image)

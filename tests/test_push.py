@@ -520,7 +520,8 @@ def test_an_origin_that_lies_does_no_harm(oci, fake):
     assert file_digest(directory / "disk.img") == hashlib.sha256(image.disk).hexdigest()
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"version":1}', b"\0" * 1000])
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"version":1}', b"\0" * 1000],
+                         ids=["empty", "brace", "list", "version", "zeroes"])
 def test_an_origin_that_is_garbage(oci, fake, garbage, disk):
     new_vm(oci, "vm", disk)
     (oci.vm("vm") / "origin.json").write_bytes(garbage)

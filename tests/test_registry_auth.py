@@ -602,7 +602,7 @@ def test_token_with_a_life_time(oci, fake, image):
 
 @pytest.mark.parametrize("answer", [{"expires_in": -5}, {"expires_in": 1 << 62}, {"expires_in": "soon"}, {"expires_in": 0},
                                     {"issued_at": "yesterday"}, {"issued_at": 5}, {"issued_at": "x" * 10000}, {"extra": [1]}],
-                         ids=str)
+                         ids=lambda answer: str(answer)[:40])
 def test_token_with_odd_times(oci, fake, image, answer):
     name = bearer(fake, image, answer=answer)
     done = pull(oci, name, env=WHO, check=False)

@@ -220,7 +220,7 @@ def test_compressed_sizes_whose_sum_overflows(oci, fake, image):
     refused_for(oci, fake, image)
 
 
-@pytest.mark.parametrize("value", [str(1 << 62), "-5", "1", "nonsense", "9" * 10_000, ""])
+@pytest.mark.parametrize("value", [str(1 << 62), "-5", "1", "nonsense", "9" * 10_000, ""], ids=lambda v: v[:20])
 def test_disk_size_of_the_manifest(oci, fake, image, value):
     """The sum of the slices is the size. A declared one that differs is refused or ignored, never obeyed."""
     image.document["annotations"][DISK_SIZE] = value
@@ -232,7 +232,8 @@ def test_disk_size_of_the_manifest(oci, fake, image, value):
         nothing_new(oci)
 
 
-@pytest.mark.parametrize("value", ["x" * 100_000, "\x1b[2J\x1b]0;owned\x07", "2026\n\nError: fake", "2026-13-45T99:99:99Z"])
+@pytest.mark.parametrize("value", ["x" * 100_000, "\x1b[2J\x1b]0;owned\x07", "2026\n\nError: fake", "2026-13-45T99:99:99Z"],
+                         ids=["long", "escapes", "lines", "no date"])
 def test_upload_time_that_is_none(oci, fake, image, value):
     """No escape sequence of an image reaches a terminal."""
     image.document["annotations"]["org.cirruslabs.tart.upload-time"] = value
@@ -446,7 +447,7 @@ def test_config_that_is_garbage(oci, fake, image, how):
     {"cpuCount": -1}, {"cpuCount": 1 << 70}, {"memorySize": -1}, {"memorySize": "lots"}, {"macAddress": "../../x"},
     {"macAddress": "$(reboot)"}, {"os": "../.."}, {"arch": "x" * 10_000}, {"display": {"width": -1}}, {"display": 5},
     {"version": "1"}, {"macAddress": None},
-], ids=str)
+], ids=lambda change_: str(change_)[:40])
 def test_config_with_a_wrong_value(oci, fake, change_):
     image = Image(mixed_disk(2), config=change_)
     name = fake.add(image, "org/vm")
