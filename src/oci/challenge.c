@@ -55,6 +55,7 @@ static char *read_word(struct parser *p)
 	return xstrndup(start, (size_t)(p->at - start));
 }
 
+/* NULL: it does not end. */
 static char *read_quoted(struct parser *p)
 {
 	auto_str value = STR_INIT;
@@ -64,8 +65,9 @@ static char *read_quoted(struct parser *p)
 			p->at++;
 		str_addc(&value, *p->at);
 	}
-	if (*p->at)
-		p->at++;
+	if (!*p->at)
+		return NULL;
+	p->at++;
 	return str_detach(&value);
 }
 
@@ -125,6 +127,7 @@ static void add_directive(struct parser *p, const char *name, char *value)
 static int parse_element(struct parser *p)
 {
 	auto_free char *word = read_word(p);
+	char *value;
 
 	if (!*word)
 		return -1;
@@ -137,7 +140,10 @@ static int parse_element(struct parser *p)
 		return -1;
 	p->at++;
 	skip(p, " \t");
-	add_directive(p, word, read_value(p));
+	value = read_value(p);
+	if (!value)
+		return -1;
+	add_directive(p, word, value);
 	return 0;
 }
 

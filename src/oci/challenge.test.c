@@ -41,7 +41,7 @@ static void forms_of_a_challenge(void **state)
 		{ "Negotiate, Basic realm=\"one\"", 0, CHALLENGE_BASIC, "one" },
 		{ "Negotiate YWJj==, Basic realm=\"one\"", 0, CHALLENGE_BASIC, "one" },
 		{ "Digest realm=\"x\", nonce=\"y\"", 0, CHALLENGE_OTHER, "x" },
-		{ "Bearer realm=\"unterminated", 0, CHALLENGE_BEARER, "unterminated" },
+		{ "Bearer realm=\"unterminated", -E_INVALID, CHALLENGE_NONE, NULL },
 		{ "Bearer realm=first,realm=second", 0, CHALLENGE_BEARER, "first" },
 		{ "Bearer a=b,c=\"d\"", 0, CHALLENGE_NONE, NULL }, /* no realm: of no use */
 		{ "Whatever", -E_INVALID, CHALLENGE_NONE, NULL },
