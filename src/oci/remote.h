@@ -52,6 +52,13 @@ struct remote *remote_free(struct remote *remote);
 int remote_get_manifest(struct remote *remote, const char *reference, struct str *out,
 			struct digest *digest, struct error *err) must_use_;
 
+/*
+ * Append where a manifest or a blob is: its URL, or its path in a layout. For errors in what came
+ * as it should; those of the functions here name it themselves.
+ */
+void remote_add_manifest_place(const struct remote *remote, const char *reference, struct str *out);
+void remote_add_blob_place(const struct remote *remote, const struct blob *blob, struct str *out);
+
 /* Takes the next bytes of a blob, in order, each once. Return: 0, or an error that ends it. */
 typedef int (*remote_write_fn)(void *arg, const void *bytes, size_t len, struct error *err);
 /* Never gives write() more than blob->size bytes. After an error what was given is worthless. */
