@@ -17,7 +17,7 @@ static int hex_value(char c)
 
 int digest_parse(const char *text, struct digest *digest)
 {
-	struct digest parsed;
+	struct digest parsed = { 0 };
 	const char *hex = text + sizeof(prefix) - 1;
 
 	if (!str_starts(text, prefix) || strlen(hex) != 2 * (size_t)DIGEST_BYTES)
