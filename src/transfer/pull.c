@@ -80,12 +80,13 @@ static int wrong_manifest(const struct pull *pull, struct error *err)
 	return error_wrap(err, "%s", place.ptr);
 }
 
-static int wrong_blob(const struct pull *pull, const struct blob *blob, struct error *err)
+static int wrong_blob(const struct pull *pull, const struct blob *blob, const char *what,
+		      struct error *err)
 {
 	auto_str place = STR_INIT;
 
 	remote_add_blob_place(pull->remote, blob, &place);
-	return error_wrap(err, "%s", place.ptr);
+	return error_wrap(err, "%s: the %s", place.ptr, what);
 }
 
 static int get_manifest(struct pull *pull, struct error *err)
@@ -220,7 +221,7 @@ static int pull_config(const struct pull *pull, struct error *err)
 	if (r < 0)
 		return r;
 	r = config_parse(bytes.ptr, bytes.len, &config, err);
-	return r < 0 ? wrong_blob(pull, &pull->manifest.vm_config, err)
+	return r < 0 ? wrong_blob(pull, &pull->manifest.vm_config, "VM config", err)
 		     : store_small(pull, "config.json", &bytes, err);
 }
 
