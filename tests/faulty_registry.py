@@ -239,7 +239,7 @@ class FakeRegistry:
     """One server; `address` is its host:port, `records` what was asked of it."""
 
     def __init__(self, host="127.0.0.1", tls=None, auth=None, shown=None):
-        """tls: (certificate, key). auth: Basic or Bearer. shown: the host in names and addresses."""
+        """tls: (certificate, key), or a whole context. auth: Basic or Bearer. shown: the host in names and addresses."""
         self.records, self.faults = [], []
         self.blobs, self.manifests, self.uploads = {}, {}, {}
         self.location = "query"  # of uploads: relative, absolute, query
@@ -251,8 +251,10 @@ class FakeRegistry:
         self.server.registry = self
         self.scheme = "https" if tls else "http"
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*tls)
+            context = tls
+            if not isinstance(tls, ssl.SSLContext):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(*tls)
             # a handshake of its own per connection, not in the thread that accepts
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
                                                      do_handshake_on_connect=False)
