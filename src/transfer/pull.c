@@ -76,6 +76,8 @@ static int wrong_manifest(const struct pull *pull, struct error *err)
 {
 	auto_str place = STR_INIT;
 
+	if (err->code == E_FAILED) /* a sentence of the contract's */
+		return -err->code;
 	remote_add_manifest_place(pull->remote, oci_name_reference(&pull->name), &place);
 	return error_wrap(err, "%s", place.ptr);
 }
