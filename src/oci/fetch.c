@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "oci/apple_lz4.h"
 #include "oci/hash.h"
 #include "oci/parallel.h"
@@ -232,10 +231,7 @@ static int reuse(const struct work *work, const struct disk_slice *slice, const 
 
 static int wrong_slice(const struct incoming *in, struct error *err)
 {
-	auto_str place = STR_INIT;
-
-	remote_add_blob_place(in->work->fetch->remote, &in->slice->blob, &place);
-	return error_wrap(err, "%s", place.ptr);
+	return remote_wrap_blob(in->work->fetch->remote, &in->slice->blob, NULL, err);
 }
 
 static int receive(void *arg, const void *bytes, size_t len, struct error *err)

@@ -35,15 +35,6 @@ static void image_release(struct image *image)
 }
 #define auto_image cleanup_(image_release) struct image
 
-static int wrong_blob(const struct remote *remote, const struct blob *blob, const char *what,
-		      struct error *err)
-{
-	auto_str place = STR_INIT;
-
-	remote_add_blob_place(remote, blob, &place);
-	return error_wrap(err, "%s: the %s", place.ptr, what);
-}
-
 static int read_labels(struct remote *remote, struct image *image, struct error *err)
 {
 	auto_str text = STR_INIT;
@@ -55,7 +46,7 @@ static int read_labels(struct remote *remote, struct image *image, struct error 
 	if (r < 0)
 		return r;
 	if (json_parse_object(text.ptr, text.len, &object, err) < 0)
-		return wrong_blob(remote, &image->manifest.image_config, "image config", err);
+		return remote_wrap_blob(remote, &image->manifest.image_config, "image config", err);
 	labels = json_object_get(json_object_get(object, "config"), "Labels");
 	image->labels = json_is_object(labels) ? json_incref(labels) : json_object();
 	return 0;
@@ -70,7 +61,7 @@ static int read_config(struct remote *remote, struct image *image, struct error 
 	if (r < 0)
 		return r;
 	r = config_parse(text.ptr, text.len, &image->config, err);
-	return r < 0 ? wrong_blob(remote, &image->manifest.vm_config, "VM config", err) : 0;
+	return r < 0 ? remote_wrap_blob(remote, &image->manifest.vm_config, "VM config", err) : 0;
 }
 
 static json_t *to_json(const struct image *image)

@@ -82,7 +82,7 @@ static int read_line(int tty, struct str *line, struct error *err)
 /* Ask on the terminal; what is typed is shown only with @echo. */
 static int ask(int tty, const char *question, bool echo, struct str *answer, struct error *err)
 {
-	struct termios before, silent;
+	struct termios before = { 0 }, silent;
 	bool changed = !echo && tcgetattr(tty, &before) == 0;
 	int r = fs_write_all(tty, question, strlen(question), err);
 

@@ -74,21 +74,9 @@ static void say_waiting(void)
 
 static int wrong_manifest(const struct pull *pull, struct error *err)
 {
-	auto_str place = STR_INIT;
-
 	if (err->code == E_FAILED) /* a sentence of the contract's */
 		return -err->code;
-	remote_add_manifest_place(pull->remote, oci_name_reference(&pull->name), &place);
-	return error_wrap(err, "%s", place.ptr);
-}
-
-static int wrong_blob(const struct pull *pull, const struct blob *blob, const char *what,
-		      struct error *err)
-{
-	auto_str place = STR_INIT;
-
-	remote_add_blob_place(pull->remote, blob, &place);
-	return error_wrap(err, "%s: the %s", place.ptr, what);
+	return remote_wrap_manifest(pull->remote, oci_name_reference(&pull->name), err);
 }
 
 static int get_manifest(struct pull *pull, struct error *err)
@@ -223,7 +211,7 @@ static int pull_config(const struct pull *pull, struct error *err)
 	if (r < 0)
 		return r;
 	r = config_parse(bytes.ptr, bytes.len, &config, err);
-	return r < 0 ? wrong_blob(pull, &pull->manifest.vm_config, "VM config", err)
+	return r < 0 ? remote_wrap_blob(pull->remote, &pull->manifest.vm_config, "VM config", err)
 		     : store_small(pull, "config.json", &bytes, err);
 }
 
