@@ -14,6 +14,8 @@ import subprocess
 
 import pytest
 
+import faulty_registry
+import registry as docker_registry
 import scratch
 
 # What is started must hear its signals, however this test run itself was started (nohup, &).
@@ -32,11 +34,13 @@ class Linzer:
         self.home = pathlib.Path(home)
         self.names = pathlib.Path(names)
         self.children = []
+        self.settings = {}  # environment of every call
 
     def environment(self, **extra):
         env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI")}
-        env.update(TART_HOME=str(self.home), **extra)
-        return env
+        env.update(TART_HOME=str(self.home), **self.settings)
+        env.update(extra)
+        return {k: v for k, v in env.items() if v is not None}
 
     def program(self, name="linzer"):
         """A path by which argv[0]'s last component is `name`."""
@@ -98,6 +102,49 @@ def linzer(tmp_path):
         program.home.mkdir()
         yield program
         program.end()
+
+
+# what a machine may have set that changes where registries and credentials are looked for
+TRANSFER_ENVIRONMENT = """http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY DOCKER_CONFIG
+REGISTRY_AUTH_FILE XDG_RUNTIME_DIR XDG_CONFIG_HOME SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE TART_NO_AUTO_PRUNE
+TART_REGISTRY_USERNAME TART_REGISTRY_PASSWORD TART_REGISTRY_HOSTNAME""".split()
+
+
+@pytest.fixture
+def oci(linzer, tmp_path):
+    """The program in an environment without credentials and proxies, quick to lose its patience."""
+    user = tmp_path / "user"
+    user.mkdir()
+    linzer.user = user
+    linzer.settings = {**dict.fromkeys(TRANSFER_ENVIRONMENT), "HOME": str(user), "LINZER_STALL_SECONDS": "2",
+                       "LINZER_RETRY_BASE_MS": "10"}
+    return linzer
+
+
+@pytest.fixture
+def fake():
+    """A registry in memory that can be told to misbehave."""
+    with faulty_registry.FakeRegistry() as server:
+        yield server
+
+
+@pytest.fixture
+def registry():
+    """docker-registry, empty."""
+    with docker_registry.registry() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority that nobody knows."""
+    return docker_registry.Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def certificate(authority):
+    """Its certificate for the loopback's names and addresses."""
+    return authority.certificate()
 
 
 @pytest.fixture(scope="session")

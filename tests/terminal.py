@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program on a terminal of its own (which is /dev/tty to it)."""
+
+import os
+import pty
+import select
+import signal
+import struct
+import fcntl
+import termios
+import time
+
+
+class Terminal:
+    """`output` is what it wrote so far; stderr goes to the file `errors` if given."""
+
+    def __init__(self, command, env, errors=None, columns=100):
+        self.output, self.status = "", None
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            try:
+                if errors is not None:
+                    fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                    os.dup2(fd, 2)
+                os.execve(command[0], [str(word) for word in command], env)
+            finally:
+                os._exit(127)
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.master)
+
+    def _read(self, seconds):
+        """False at the end."""
+        if not select.select([self.master], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:
+            return False
+        self.output += data.decode(errors="replace")
+        return bool(data)
+
+    def wait_for(self, text, seconds=30):
+        until = time.monotonic() + seconds
+        while text not in self.output:
+            assert time.monotonic() < until, self.output
+            assert self._read(0.1) or text in self.output, self.output
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self, seconds=60):
+        """Read to the end; gives the exit status."""
+        until = time.monotonic() + seconds
+        while self._read(0.1):
+            assert time.monotonic() < until, self.output
+        _, status = os.waitpid(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        return self.status
