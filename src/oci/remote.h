@@ -31,6 +31,9 @@ struct remote_options {
 	const char *home; /* for our own credentials file, $home/auth.json */
 	/* told of each wait before another try ("retrying ..."), from any thread; may be NULL */
 	void (*notice)(void *arg, const char *text);
+	/* told what a person should know though it is no error, for stderr: credentials that were
+	 * passed over; NULL: notice() is told */
+	void (*warning)(void *arg, const char *text);
 	/* asked at least once a second: true ends what is waited for with E_CANCELLED; may be NULL
 	 */
 	bool (*cancelled)(void *arg);
