@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pull, push, tag, inspect and login where something else happens at the wrong moment."""
+
+import fcntl
+import json
+import os
+import subprocess
+import termios
+import threading
+import time
+
+import pytest
+
+import faulty_registry as faulty
+from cache_state import cached, images, is_right, listed, new_vm, one_line
+from conftest import BUILD
+from oci_image import INDEX, MIB, OVERLAY, Image, digest, mixed_disk, noise
+from terminal import Terminal
+
+NOBODY = 65534
+
+
+def pull(oci, name, *more, check=True, **options):
+    return oci("pull", name, "--insecure", *more, check=check, **options)
+
+
+def push(oci, local, *words, check=True, **options):
+    return oci("push", local, *words, "--insecure", check=check, **options)
+
+
+def wait_until(true, seconds=30):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def image():
+    return Image(mixed_disk(8))
+
+
+def unfinished_pull(oci, image):
+    """The directory of one, made."""
+    path = oci.home / "cache/pulls" / image.digest.removeprefix("sha256:")
+    path.mkdir(parents=True)
+    return path
+
+
+# ---------------------------------------------------------------- what an unfinished pull left
+
+def as_somebody(oci, *words):
+    """The program run by a user for whom modes count, which they do not for root."""
+    who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    for path in (oci.home, oci.user, *oci.home.glob("**/*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False) if who else None
+    oci.home.parent.chmod(0o711)
+    return subprocess.run([BUILD / "linzer", *words], env=oci.environment(HOME="/nonexistent"), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60, **who)
+
+
+@pytest.mark.parametrize("mode", [None, 0o400], ids=["as-it-was-left", "read-only"])
+def test_disk_that_was_finished_is_gone_on_with(oci, fake, image, mode):
+    """The disk had come when the NVRAM failed; whoever is not root can write to it again."""
+    name = fake.add(image, "org/vm")
+    fake.fault("GET", "/blobs/" + digest(image.nvram), lambda handler: handler.error(404), times=1)
+    assert as_somebody(oci, "pull", name, "--insecure").returncode == 1
+    disk, = (oci.home / "cache/pulls").glob("*/disk.img")
+    if mode:
+        disk.chmod(mode)
+    fake.forget()
+    done = as_somebody(oci, "pull", name, "--insecure")
+    assert (done.returncode, done.stderr) == (0, "")
+    is_right(cached(oci, image), image)
+    assert fake.count("GET", "/blobs/") == 2  # config and NVRAM
+    assert (cached(oci, image) / "disk.img").stat().st_mode & 0o777 == 0o400
+
+
+def test_disk_of_another_image_is_not_written_to(oci, fake, image):
+    """A pull that took over a twin's files and was killed left a second name of its disk."""
+    pull(oci, fake.add(image, "org/vm"))
+    twin = oci.home / "twin"
+    os.link(cached(oci, image) / "disk.img", twin)
+    os.link(twin, unfinished_pull(oci, image) / "disk.img")
+    oci("delete", fake.name("org/vm"), check=True)
+    with open(twin, "r+b") as file:  # whose content is not what it was
+        file.write(b"another's")
+    before = twin.read_bytes()
+    pull(oci, fake.name("org/vm"))
+    is_right(cached(oci, image), image)
+    assert twin.read_bytes() == before
