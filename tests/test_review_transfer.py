@@ -89,3 +89,43 @@ def test_disk_of_another_image_is_not_written_to(oci, fake, image):
     pull(oci, fake.name("org/vm"))
     is_right(cached(oci, image), image)
     assert twin.read_bytes() == before
+
+
+# ---------------------------------------------------------------- stacked images
+
+def test_overlays_of_a_stacked_image_go_wherever_it_goes(oci, fake, image):
+    """Into a clone of a clone, and with --populate-cache into the cache, where it is whole."""
+    overlay = noise(300_000, 3)
+    oci("clone", fake.add(image.stack(overlay), "org/mac"), "one", "--insecure", check=True)
+    oci("clone", "one", "two", check=True)
+    assert (oci.vm("two") / "overlay-1.asif").read_bytes() == overlay
+    push(oci, "two", fake.name("org/mac", "new"), "--populate-cache")
+    oci("clone", fake.name("org/mac", "new"), "three", check=True)
+    assert (oci.vm("three") / "overlay-1.asif").read_bytes() == overlay
+    push(oci, "three", fake.name("org/mac", "newer"))
+
+
+# ---------------------------------------------------------------- --populate-cache
+
+def waiting_for(path):
+    """How many wait for its flock."""
+    inode = f":{path.stat().st_ino} "
+    with open("/proc/locks") as locks:
+        return sum("->" in line and inode in line for line in locks)
+
+
+@pytest.mark.parametrize("times", range(4))
+def test_populated_image_outlives_a_clean_up_at_that_moment(oci, fake, times):
+    """Between appearing in the cache and having a tag it belongs to nobody, but is locked."""
+    new_vm(oci, "vm", noise(MIB, 1))
+    push(oci, "vm", fake.name("org/other"), "--populate-cache")
+    lock = oci.home / "cache/.lock"
+    with open(lock, "r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        child = oci.start("push", "vm", fake.name("org/vm"), "--populate-cache", "--insecure", stdout=-1, stderr=-1)
+        wait_until(lambda: waiting_for(lock) == 1)
+        cleaner = oci.start("delete", fake.name("org/other"))
+        wait_until(lambda: waiting_for(lock) == 2)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, err, cleaner.wait(60)) == (0, b"", 0)
+    assert fake.name("org/vm") in listed(oci)
