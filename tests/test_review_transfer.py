@@ -4,6 +4,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import termios
 import threading
@@ -129,3 +130,28 @@ def test_populated_image_outlives_a_clean_up_at_that_moment(oci, fake, times):
     out, err = child.communicate(timeout=60)
     assert (child.returncode, err, cleaner.wait(60)) == (0, b"", 0)
     assert fake.name("org/vm") in listed(oci)
+
+
+# ---------------------------------------------------------------- login
+
+def echoes(terminal):
+    return bool(termios.tcgetattr(terminal.master)[3] & termios.ECHO)
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "sigterm", "answer"])
+def test_terminal_shows_what_is_typed_after_a_password(oci, fake, how):
+    environment = {key: value for key, value in oci.environment().items() if value is not None}
+    with Terminal([oci.program(), "login", fake.address, "--insecure"], environment) as terminal:
+        terminal.wait_for("User: ")
+        terminal.send("somebody\n")
+        terminal.wait_for("Password: ")
+        wait_until(lambda: not echoes(terminal))
+        if how == "sigterm":
+            os.kill(terminal.pid, signal.SIGTERM)
+        else:
+            terminal.send("secret\n" if how == "answer" else "sec\x1a\x1c\x03")
+        status = terminal.end()
+        assert echoes(terminal)
+        assert status == {"ctrl-c": 1, "sigterm": -signal.SIGTERM, "answer": 0}[how]
+        assert ("Error: CancellationError()" in terminal.output) == (how == "ctrl-c")
+        assert "sec" not in terminal.output
