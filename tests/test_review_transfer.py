@@ -15,7 +15,7 @@ import pytest
 import faulty_registry as faulty
 from cache_state import cached, images, is_right, listed, new_vm, one_line
 from conftest import BUILD
-from oci_image import INDEX, MIB, OVERLAY, Image, digest, mixed_disk, noise
+from oci_image import INDEX, MIB, OCI_CONFIG, Image, digest, mixed_disk, noise
 from terminal import Terminal
 
 NOBODY = 65534
@@ -155,3 +155,25 @@ def test_terminal_shows_what_is_typed_after_a_password(oci, fake, how):
         assert status == {"ctrl-c": 1, "sigterm": -signal.SIGTERM, "answer": 0}[how]
         assert ("Error: CancellationError()" in terminal.output) == (how == "ctrl-c")
         assert "sec" not in terminal.output
+
+
+# ---------------------------------------------------------------- inspect
+
+EVIL = "\x1b]0;owned\x07\x9b2J"
+
+
+def test_labels_and_manifests_drive_no_terminal(oci, fake, image):
+    labels = {"evil" + EVIL: EVIL, "long": "x" * 500}
+    config = {"architecture": "amd64", "os": "linux", "config": {"Labels": labels}}
+    image.document["config"] = image.blob(json.dumps(config).encode(), OCI_CONFIG)
+    name = fake.add(image, "org/vm")
+    shown = oci("inspect", name, "--insecure", check=True).stdout
+    assert all(line.isprintable() for line in shown.splitlines()), shown
+    assert "long=" + "x" * 500 + "\n" in shown
+    fake.put_manifest("org/vm", "evil", ("{\n" + EVIL + "\n}").encode())
+    words = ["inspect", fake.name("org/vm", "evil"), "--manifest", "--insecure"]
+    environment = {key: value for key, value in oci.environment().items() if value is not None}
+    with Terminal([oci.program(), *words], environment) as terminal:
+        assert terminal.end() == 0
+        assert terminal.output == "{\r\n?]0;owned??2J\r\n}"
+    assert oci(*words, check=True).stdout == "{\n" + EVIL + "\n}"  # to anything else, byte by byte
