@@ -177,3 +177,31 @@ def test_labels_and_manifests_drive_no_terminal(oci, fake, image):
         assert terminal.end() == 0
         assert terminal.output == "{\r\n?]0;owned??2J\r\n}"
     assert oci(*words, check=True).stdout == "{\n" + EVIL + "\n}"  # to anything else, byte by byte
+
+
+def test_tag_is_for_images_of_vms(oci, fake, image):
+    """An index would be put as the manifest that it is not."""
+    fake.add(image, "org/vm")
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    fake.put_manifest("org/vm", "index", json.dumps(index).encode(), INDEX)
+    done = oci("tag", fake.name("org/vm", "index"), fake.name("org/vm", "new"), "--insecure")
+    one_line(done, fake.name("org/vm", "index"), "image index")
+    assert fake.count("PUT") == 0
+
+
+# ---------------------------------------------------------------- more slices than an image may have
+
+def test_slices_that_are_too_small_for_the_disk(oci, fake):
+    """Not after everything was uploaded, and not in an image that nobody can pull."""
+    new_vm(oci, "vm", size=70)
+    done = push(oci, "vm", fake.name("org/vm"), "--slice-size", 1, check=False)
+    one_line(done, "slices are too many")
+    assert fake.manifests == {} and fake.count("PUT", "/blobs/") <= 2  # the configs
+
+
+def test_disk_that_grew_after_it_came_in_tiny_slices(oci, fake, tmp_path):
+    oci("clone", fake.add(Image(noise(48_000, 1), slice_size=1), "org/vm"), "vm", "--insecure", check=True)
+    oci("set", "vm", "--disk-size", 100, check=True)
+    name = f"oci:{tmp_path}/layout"
+    oci("push", "vm", name, check=True)
+    oci("pull", name, check=True)
