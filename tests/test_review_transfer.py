@@ -4,6 +4,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import termios
@@ -15,6 +16,7 @@ import pytest
 import faulty_registry as faulty
 from cache_state import cached, images, is_right, listed, new_vm, one_line
 from conftest import BUILD
+from loop_mount import needs_root
 from oci_image import INDEX, MIB, OCI_CONFIG, Image, digest, mixed_disk, noise
 from terminal import Terminal
 
@@ -205,3 +207,22 @@ def test_disk_that_grew_after_it_came_in_tiny_slices(oci, fake, tmp_path):
     name = f"oci:{tmp_path}/layout"
     oci("push", "vm", name, check=True)
     oci("pull", name, check=True)
+
+
+# ---------------------------------------------------------------- a file system without holes
+
+@needs_root
+def test_interrupted_pull_where_no_holes_can_be_made(oci, fake, image):
+    """A ramfs, as NFS 3 and others: what a cut pull left is replaced, of itself or of a poisoned twin."""
+    script = "mount -t ramfs ramfs /mnt && echo mounted && read -r _"
+    child = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", script], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "mounted\n"
+        oci.home = pathlib.Path(f"/proc/{child.pid}/root/mnt/home")
+        name = fake.add(image, "org/vm")
+        (unfinished_pull(oci, image) / "disk.img").write_bytes(noise(len(image.disk), 8))
+        pull(oci, name)
+        assert (cached(oci, image) / "disk.img").read_bytes() == image.disk
+    finally:
+        child.communicate("\n", timeout=60)
