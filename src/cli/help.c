@@ -7,13 +7,36 @@
 
 enum { SCREEN = 80, TERM_COLUMN = 2, HELP_COLUMN = 28, USAGE_MAX = 100, PRINTABLE_MAX = 200 };
 
+/* How long the control character at @text is; 0: there is none. U+009B is CSI, in UTF-8, too. */
+static size_t control_length(const char *text)
+{
+	const unsigned char *c = (const unsigned char *)text;
+
+	if (*c < ' ' || *c == 0x7f)
+		return 1;
+	return c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f ? 2 : 0;
+}
+
+static void add_harmless(struct str *out, const char *text, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		size_t control = control_length(text + i);
+
+		str_addc(out, control ? '?' : text[i]);
+		i += control ? control : 1;
+	}
+}
+
+void str_add_harmless(struct str *out, const char *text)
+{
+	add_harmless(out, text, strlen(text));
+}
+
 void str_add_printable(struct str *out, const char *text)
 {
 	size_t len = strnlen(text, PRINTABLE_MAX + 1);
 
-	for (size_t i = 0; i < len && i < PRINTABLE_MAX; i++)
-		str_addc(out,
-			 (char)((unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i]));
+	add_harmless(out, text, len < PRINTABLE_MAX ? len : PRINTABLE_MAX);
 	if (len > PRINTABLE_MAX)
 		str_adds(out, "...");
 }

@@ -28,9 +28,11 @@ void help_add_usage(struct str *out, const char *program, const struct command *
 const char *option_value_name(const struct option *option);
 /* "<name>", "<name> ..." */
 void argument_add_term(const struct argument *argument, struct str *out);
+/* Append @text with each control character as '?': what a stranger wrote drives no terminal. */
+void str_add_harmless(struct str *out, const char *text);
 /*
- * Append @text with control bytes as '?', cut after 200 bytes: for what a person typed
- * or a file name, inside a message of one line.
+ * The same, cut after 200 bytes: for what a person typed or a file name, inside a message of
+ * one line.
  */
 void str_add_printable(struct str *out, const char *text);
 

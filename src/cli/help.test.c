@@ -110,6 +110,11 @@ static void what_a_person_typed_is_cut_and_made_printable(void **state)
 	str_reset(&out);
 	str_add_printable(&out, "");
 	assert_string_equal(out.ptr, "");
+	str_add_printable(&out, "a\033[2J\177\302\2332J\303\251");
+	assert_string_equal(out.ptr, "a?[2J??2J\303\251");
+	str_reset(&out);
+	str_add_harmless(&out, text);
+	assert_int_equal(out.len, sizeof(text) - 1);
 }
 
 int main(void)

@@ -16,6 +16,7 @@
 #include "oci/parallel.h"
 #include "oci/remote.h"
 #include "oci/sparse.h"
+#include "oci/zero.h"
 #include "oci/zero_digest.h"
 
 /*
@@ -83,14 +84,40 @@ static bool is_hole(const struct work *work, const struct disk_slice *slice)
 	return data < 0 ? errno == ENXIO : (uint64_t)data >= slice->offset + slice->length;
 }
 
+/* Where the file system makes no holes; what reads as zeroes may be one, of those that it has. */
+static int write_zeroes(int fd, uint64_t offset, uint64_t length, struct error *err)
+{
+	static const uint8_t zeroes[COPY_PIECE];
+	auto_free uint8_t *piece = xmalloc(COPY_PIECE);
+	int r = 0;
+
+	while (length && r == 0) {
+		size_t part = length < COPY_PIECE ? (size_t)length : COPY_PIECE;
+
+		r = fs_pread_all(fd, piece, part, (off_t)offset, err);
+		if (r == 0 && !all_zero(piece, part))
+			r = fs_pwrite_all(fd, zeroes, part, (off_t)offset, err);
+		offset += part;
+		length -= part;
+	}
+	return r;
+}
+
+static int punch(const struct work *work, const struct disk_slice *slice, struct error *err)
+{
+	int fd = work->fetch->fd;
+
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slice->offset,
+		      (off_t)slice->length) == 0)
+		return 0;
+	if (errno == EOPNOTSUPP)
+		return write_zeroes(fd, slice->offset, slice->length, err);
+	return error_errno(err, "cannot make a hole in the disk");
+}
+
 static int make_hole(const struct work *work, const struct disk_slice *slice, struct error *err)
 {
-	if (work->fetch->fresh || is_hole(work, slice))
-		return 0;
-	if (fallocate(work->fetch->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)slice->offset, (off_t)slice->length) < 0)
-		return error_errno(err, "cannot make a hole in the disk");
-	return 0;
+	return work->fetch->fresh || is_hole(work, slice) ? 0 : punch(work, slice, err);
 }
 
 /*
@@ -180,12 +207,7 @@ static int take_over(const struct work *work, int from, uint64_t offset,
 		r = is_right(work, slice, stop, err);
 	else
 		r = copy_bytes(work, from, offset, slice, stop, err);
-	if (r != 0)
-		return r;
-	if (fallocate(work->fetch->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)slice->offset, (off_t)slice->length) < 0)
-		return error_errno(err, "cannot make a hole in the disk");
-	return 0;
+	return r != 0 ? r : punch(work, slice, err);
 }
 
 /* The first of the equal entries. Return: NULL where there is none. */

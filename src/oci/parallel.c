@@ -12,6 +12,7 @@ struct jobs {
 	pthread_mutex_t mutex; /* guards what follows */
 	size_t next, count;
 	struct error first;
+	int result; /* what it came with */
 	volatile bool stop; /* read without it, too */
 	parallel_fn job;
 	void *arg;
@@ -28,11 +29,13 @@ static size_t take_job(struct jobs *jobs)
 	return index;
 }
 
-static void fail(struct jobs *jobs, const struct error *err)
+static void fail(struct jobs *jobs, int result, const struct error *err)
 {
 	(void)pthread_mutex_lock(&jobs->mutex);
-	if (!jobs->stop)
+	if (!jobs->stop) {
 		jobs->first = *err;
+		jobs->result = result;
+	}
 	jobs->stop = true;
 	(void)pthread_mutex_unlock(&jobs->mutex);
 }
@@ -44,9 +47,10 @@ static void *work(void *arg)
 
 	while ((index = take_job(jobs)) < jobs->count) {
 		struct error err = ERROR_INIT;
+		int r = jobs->job(jobs->arg, index, &jobs->stop, &err);
 
-		if (jobs->job(jobs->arg, index, &jobs->stop, &err) < 0)
-			fail(jobs, &err);
+		if (r < 0)
+			fail(jobs, r, &err);
 	}
 	return NULL;
 }
@@ -71,5 +75,5 @@ int parallel_run(unsigned threads, size_t count, parallel_fn job, void *arg, str
 	if (!jobs.stop)
 		return 0;
 	*err = jobs.first;
-	return -err->code;
+	return jobs.result;
 }

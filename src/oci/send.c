@@ -34,6 +34,8 @@
  */
 
 enum { READ_PIECE = 1024 * 1024, SPOOL_PIECE = 1024 * 1024, SLICES_MAX = 8000 };
+/* What a manifest holds: a slice takes up to 360 bytes of its text. */
+enum { SLICES_LIMIT = MANIFEST_MAX / 360 };
 #define SLICE_SIZE_MIN (UINT64_C(16) << 20)
 
 DEFINE_VEC(slices, struct disk_slice)
@@ -388,11 +390,16 @@ static void collect(const struct job *job, size_t count, struct slices *all)
 	qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
 }
 
-/* How many of the known slices lie within the disk as it is now. */
+/*
+ * How many of the known slices lie within the disk as it is now. So many that a manifest might not
+ * hold them and what is cut anew are of no use.
+ */
 static size_t known_within(const struct send *send)
 {
 	size_t count = 0;
 
+	if (send->known_count > SLICES_LIMIT - 2 * SLICES_MAX)
+		return 0;
 	while (count < send->known_count &&
 	       send->known[count].offset + send->known[count].length <= send->source->size)
 		count++;
@@ -406,6 +413,11 @@ static int run(struct job *job, size_t count, struct slices *all, struct error *
 	if (r < 0)
 		return r;
 	cut_rest(job, count);
+	if (job->pieces.len > SLICES_LIMIT)
+		return error_set(err, E_FAILED,
+				 "%zu slices are too many for an image (%d at most): it needs "
+				 "larger ones",
+				 job->pieces.len, SLICES_LIMIT);
 	if (job->pieces.len)
 		r = parallel_run(job->send->threads, job->pieces.len, put_piece, job, err);
 	if (r == 0)

@@ -58,6 +58,19 @@ int cache_pull_open(const struct home *home, const struct digest *digest, void (
 	return was_there;
 }
 
+int cache_pull_file(const struct cache_pull *pull, const char *name, struct error *err)
+{
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(pull->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		r = st.st_nlink > 1 ? unlinkat(pull->dir, name, 0)
+				    : fchmodat(pull->dir, name, 0600, 0);
+	if (r < 0)
+		return error_errno(err, "cannot change '%s' of an unfinished pull", name);
+	return fs_open(pull->dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, err);
+}
+
 void cache_pull_release(struct cache_pull *pull)
 {
 	free(pull->path);

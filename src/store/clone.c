@@ -16,6 +16,7 @@
 
 #include "store/clone.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -75,6 +76,36 @@ int clone_link_file(const struct vm *from, const struct vm *to, const char *name
 	if (errno != EMLINK && errno != EPERM && errno != EXDEV && errno != EOPNOTSUPP)
 		return error_errno(err, "cannot link '%s'", name);
 	return clone_copy_file(from, to, name, err);
+}
+
+static void close_dir(DIR **d)
+{
+	if (*d)
+		(void)closedir(*d);
+}
+
+/* "overlay-<n>.asif" of a stacked image */
+static bool is_overlay(const char *name)
+{
+	const char *number = name + strlen("overlay-");
+
+	return str_starts(name, "overlay-") && strspn(number, "0123456789") > 0 &&
+	       strcmp(number + strspn(number, "0123456789"), ".asif") == 0;
+}
+
+int clone_link_overlays(const struct vm *from, const struct vm *to, struct error *err)
+{
+	int fd = openat(from->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_(close_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return error_errno(err, "cannot open '%s'", from->path);
+	while (r == 0 && (e = readdir(d)))
+		if (is_overlay(e->d_name))
+			r = clone_link_file(from, to, e->d_name, err);
+	return r;
 }
 
 /* The layers under the top, and disk.json. */
@@ -224,7 +255,7 @@ static int clone_disk(struct source *source, const struct vm *to, const struct v
 
 /*
  * The image's variable store is never altered, so a link will do, as for the origin, which is only
- * ever replaced; a VM's own firmware variables are copied.
+ * ever replaced, and the overlays of a stacked image; a VM's own firmware variables are copied.
  */
 static int clone_small_files(const struct vm *from, const struct vm *to, struct error *err)
 {
@@ -235,7 +266,7 @@ static int clone_small_files(const struct vm *from, const struct vm *to, struct 
 	r = clone_copy_file(from, to, "efivars.fd", err);
 	if (r == 0 || r == -ENOENT)
 		r = clone_link_file(from, to, "origin.json", err);
-	return r == -ENOENT ? 0 : r;
+	return r == 0 || r == -ENOENT ? clone_link_overlays(from, to, err) : r;
 }
 
 static int build(const struct home *home, const char *source, const struct vm_clone *how,

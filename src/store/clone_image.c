@@ -12,7 +12,6 @@
  * The shared lock that cache_open() took stays until the end: what is cloned cannot be removed.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -90,36 +89,6 @@ static int clone_disk(const struct vm *from, const struct vm *to, const struct v
 	return r < 0 ? r : 0;
 }
 
-static void close_dir(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
-/* "overlay-<n>.asif" of a stacked image */
-static bool is_overlay(const char *name)
-{
-	const char *number = name + strlen("overlay-");
-
-	return str_starts(name, "overlay-") && strspn(number, "0123456789") > 0 &&
-	       strcmp(number + strspn(number, "0123456789"), ".asif") == 0;
-}
-
-static int link_overlays(const struct vm *from, const struct vm *to, struct error *err)
-{
-	int fd = openat(from->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_(close_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	int r = 0;
-
-	if (!d)
-		return error_errno(err, "cannot open '%s'", from->path);
-	while (r == 0 && (e = readdir(d)))
-		if (is_overlay(e->d_name))
-			r = clone_link_file(from, to, e->d_name, err);
-	return r;
-}
-
 static int make_origin(const struct vm *from, const struct vm *to, const struct oci_name *source,
 		       struct error *err)
 {
@@ -164,7 +133,7 @@ static int build(const struct home *home, const struct oci_name *source, const s
 	if (r == 0)
 		r = clone_link_file(&from, to, "nvram.bin", err);
 	if (r == 0)
-		r = link_overlays(&from, to, err);
+		r = clone_link_overlays(&from, to, err);
 	if (r == 0)
 		r = clone_origin(&from, to, source, err);
 	return r < 0 ? r : clone_disk(&from, to, how, err);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "cli/help.h"
 #include "cli/table.h"
@@ -91,7 +94,7 @@ static json_t *to_json(const struct image *image)
 static void add_line(struct str *out, const char *key, const char *value)
 {
 	str_addf(out, "%-12s ", key);
-	str_add_printable(out, value);
+	str_add_harmless(out, value);
 	str_addc(out, '\n');
 }
 
@@ -111,9 +114,9 @@ static void add_labels(struct str *out, const json_t *labels)
 		if (!json_is_string(value))
 			continue;
 		str_addf(out, "%-12s ", "Label");
-		str_add_printable(out, key);
+		str_add_harmless(out, key);
 		str_addc(out, '=');
-		str_add_printable(out, json_string_value(value));
+		str_add_harmless(out, json_string_value(value));
 		str_addc(out, '\n');
 	}
 }
@@ -170,6 +173,25 @@ static void format(const struct image *image, int how, struct str *out)
 	str_addc(out, '\n');
 }
 
+/* Byte by byte, but for a terminal, which what a stranger sent does not drive. */
+static int show_manifest(const struct str *text, struct error *err)
+{
+	auto_str shown = STR_INIT;
+
+	if (!isatty(STDOUT_FILENO))
+		return output_text(text, err);
+	for (const char *line = text->ptr; *line;) {
+		size_t len = strcspn(line, "\n");
+		auto_free char *copy = xstrndup(line, len);
+
+		str_add_harmless(&shown, copy);
+		if (line[len])
+			str_addc(&shown, line[len++]);
+		line += len;
+	}
+	return output_text(&shown, err);
+}
+
 int inspect_run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct inspect_args *args = data;
@@ -187,7 +209,7 @@ int inspect_run(struct invocation *inv, void *data, struct error *err)
 	if (r == 0)
 		r = remote_get_manifest(remote, oci_name_reference(&name), &manifest, &digest, err);
 	if (r == 0 && args->manifest)
-		return output_text(&manifest, err);
+		return show_manifest(&manifest, err);
 	if (r == 0)
 		r = manifest_parse(manifest.ptr, manifest.len, &image.manifest, err);
 	if (r == 0)

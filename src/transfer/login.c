@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
@@ -15,7 +17,25 @@
 #include "oci/remote.h"
 #include "transfer/runners.h"
 
+/*
+ * Theory of operation
+ * -------------------
+ *
+ * While a password is typed the terminal does not show it, which outlives us. So the signals that
+ * end us wait until the terminal is as it was: they are blocked but while we wait for a byte, noted
+ * there, and raised anew afterwards.
+ */
+
 enum { ANSWER_MAX = 8192 }; /* contract 2.7 */
+
+static const int endings[] = { SIGINT, SIGTERM, SIGHUP };
+
+static volatile sig_atomic_t noted;
+
+static void note(int signal)
+{
+	noted = signal;
+}
 
 /* A secret does not stay in memory that is given back. */
 static void wipe(struct str *s)
@@ -38,11 +58,10 @@ static int check_host(const char *host, struct error *err)
 /* All of the standard input, without newlines at its end. */
 static int read_password(struct str *password, struct error *err)
 {
+	str_grow(password, 2 * ANSWER_MAX + 1); /* at once: no copy is left behind */
 	for (;;) {
-		ssize_t n;
+		ssize_t n = read(STDIN_FILENO, password->ptr + password->len, ANSWER_MAX + 1);
 
-		str_grow(password, ANSWER_MAX + 1);
-		n = read(STDIN_FILENO, password->ptr + password->len, ANSWER_MAX + 1);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -60,12 +79,30 @@ static int read_password(struct str *password, struct error *err)
 	return 0;
 }
 
-static int read_line(int tty, struct str *line, struct error *err)
+/* @mask: of signals while we wait, NULL: as it is. */
+static int wait_for_byte(int tty, const sigset_t *mask, struct error *err)
 {
+	struct pollfd input = { .fd = tty, .events = POLLIN };
+
+	while (ppoll(&input, 1, NULL, mask) < 0) {
+		if (errno != EINTR)
+			return error_errno(err, "cannot read from the terminal");
+		if (noted)
+			return error_set(err, E_CANCELLED, "interrupted");
+	}
+	return 0;
+}
+
+static int read_line(int tty, const sigset_t *mask, struct str *line, struct error *err)
+{
+	str_grow(line, ANSWER_MAX + 1); /* at once: no copy of a secret is left behind */
 	for (;;) {
 		char c;
-		ssize_t n = read(tty, &c, 1);
+		ssize_t n;
 
+		if (wait_for_byte(tty, mask, err) < 0)
+			return -err->code;
+		n = read(tty, &c, 1);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -79,24 +116,52 @@ static int read_line(int tty, struct str *line, struct error *err)
 	}
 }
 
-/* Ask on the terminal; what is typed is shown only with @echo. */
-static int ask(int tty, const char *question, bool echo, struct str *answer, struct error *err)
+static int ask(int tty, const char *question, const sigset_t *mask, struct str *answer,
+	       struct error *err)
 {
-	struct termios before = { 0 }, silent;
-	bool changed = !echo && tcgetattr(tty, &before) == 0;
 	int r = fs_write_all(tty, question, strlen(question), err);
 
-	if (changed) {
-		silent = before;
-		silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-		(void)tcsetattr(tty, TCSAFLUSH, &silent);
-	}
-	if (r == 0)
-		r = read_line(tty, answer, err);
-	if (changed) {
-		(void)tcsetattr(tty, TCSAFLUSH, &before);
-		(void)!write(tty, "\n", 1);
-	}
+	return r < 0 ? r : read_line(tty, mask, answer, err);
+}
+
+/* What is typed is not shown. */
+static int ask_silently(int tty, const char *question, const sigset_t *mask, struct str *answer,
+			struct error *err)
+{
+	struct termios before, silent;
+	int r;
+
+	if (tcgetattr(tty, &before) < 0)
+		return ask(tty, question, mask, answer, err);
+	silent = before;
+	silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+	silent.c_cc[VSUSP] = silent.c_cc[VQUIT] = _POSIX_VDISABLE;
+	(void)tcsetattr(tty, TCSAFLUSH, &silent);
+	r = ask(tty, question, mask, answer, err);
+	(void)tcsetattr(tty, TCSAFLUSH, &before);
+	(void)!write(tty, "\n", 1);
+	return r;
+}
+
+static int ask_password(int tty, struct str *password, struct error *err)
+{
+	struct sigaction before[array_size(endings)], noting = { .sa_handler = note };
+	sigset_t blocked, mask;
+	int r;
+
+	(void)sigemptyset(&blocked);
+	for (size_t i = 0; i < array_size(endings); i++)
+		(void)sigaddset(&blocked, endings[i]);
+	(void)sigprocmask(SIG_BLOCK, &blocked, &mask);
+	for (size_t i = 0; i < array_size(endings); i++)
+		if (sigaction(endings[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN)
+			(void)sigaction(endings[i], &noting, NULL);
+	r = ask_silently(tty, "Password: ", &mask, password, err);
+	for (size_t i = 0; i < array_size(endings); i++)
+		(void)sigaction(endings[i], &before[i], NULL);
+	if (noted)
+		(void)raise(noted);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
 	return r;
 }
 
@@ -108,8 +173,8 @@ static int ask_both(struct str *user, struct str *password, struct error *err)
 	if (tty < 0)
 		return error_errno(err, "there is no terminal to ask for user and password on (use "
 					"--username and --password-stdin)");
-	r = ask(tty, "User: ", /* echo= */ true, user, err);
-	return r < 0 ? r : ask(tty, "Password: ", /* echo= */ false, password, err);
+	r = ask(tty, "User: ", NULL, user, err);
+	return r < 0 ? r : ask_password(tty, password, err);
 }
 
 static int validate(const struct login_args *args, const struct str *user,

@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 #include <stdint.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fs.h"
@@ -12,8 +12,10 @@
 #include "oci/sparse.h"
 #include "store/cache.h"
 #include "store/cache_pull.h"
+#include "store/clone.h"
 #include "store/disk.h"
 #include "store/disk_reader.h"
+#include "transfer/targets.h"
 
 enum { COPY_PIECE = 1024 * 1024 };
 
@@ -65,53 +67,70 @@ static int share_disk(const struct populate *image, int to, struct error *err)
 
 static int put_disk(const struct populate *image, int dir, struct error *err)
 {
-	auto_fd to = fs_open(dir, "disk.img", O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, err);
+	auto_fd to = fs_open(dir, "disk.img", O_RDWR | O_CREAT | O_EXCL, err);
 	int r = to < 0 ? to : share_disk(image, to, err);
 
 	if (r == 0)
 		r = copy_disk(image->disk, to, err);
-	if (r < 0)
-		return r;
-	if (fchmod(to, 0400) < 0 || fsync(to) < 0)
-		return error_errno(err, "cannot write disk.img");
-	return 0;
+	return r < 0 ? r : 0;
 }
 
-static int put_nvram(const struct populate *image, int dir, struct error *err)
+static int fill(const struct populate *image, const struct cache_pull *pull, struct error *err)
 {
-	auto_fd from = disk_open_file(image->vm, "nvram.bin", O_RDONLY, err);
-	auto_fd to = -1;
-
-	if (from < 0)
-		return from;
-	to = fs_open(dir, "nvram.bin", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, err);
-	return to < 0 ? to : fs_copy_sparse(from, to, err);
-}
-
-static int fill(const struct populate *image, int dir, struct error *err)
-{
-	int r = fs_replace_file(dir, "config.json", image->config, image->config_len, 0600, err);
+	const struct vm to = { .path = pull->path, .dir = pull->dir };
+	int r = fs_replace_file(to.dir, "config.json", image->config, image->config_len, 0600, err);
 
 	if (r == 0)
-		r = put_disk(image, dir, err);
+		r = put_disk(image, to.dir, err);
 	if (r == 0)
-		r = put_nvram(image, dir, err);
+		r = clone_link_file(image->vm, &to, "nvram.bin", err);
+	if (r == 0)
+		r = clone_link_overlays(image->vm, &to, err);
 	return r < 0 ? r
-		     : fs_replace_file(dir, "manifest.json", image->manifest, image->manifest_len,
-				       0600, err);
+		     : fs_replace_file(to.dir, "manifest.json", image->manifest,
+				       image->manifest_len, 0600, err);
 }
 
-int populate_cache(const struct home *home, const struct oci_name *name,
+/* Empty: what somebody else began with is not gone on with. */
+static int open_empty(const struct home *home, const struct digest *digest, struct cache_pull *pull,
+		      struct error *err)
+{
+	int r = cache_pull_open(home, digest, NULL, pull, err);
+
+	while (r > 0) {
+		cache_pull_discard(pull);
+		r = cache_pull_open(home, digest, NULL, pull, err);
+	}
+	return r;
+}
+
+/* With its lock, without which the image would be gone before it has a tag. */
+static int publish(const struct home *home, const struct target *target,
+		   const struct digest *digest, const struct cache_pull *pull, struct error *err)
+{
+	char text[DIGEST_TEXT];
+	auto_oci_name name = OCI_NAME_INIT;
+	int r;
+
+	digest_format(digest, text);
+	oci_name_with_digest(&target->names.items[0], text, &name);
+	r = cache_publish(home, &name, digest, pull->path, err);
+	for (size_t i = 0; i < target->names.len && r == 0; i++)
+		r = cache_link(home, &target->names.items[i], digest, err);
+	return r;
+}
+
+int populate_cache(const struct home *home, const struct target *target,
 		   const struct populate *image, struct error *err)
 {
-	auto_cache_pull dir = CACHE_PULL_INIT;
-	int r = cache_pull_open(home, &image->digest, NULL, &dir, err);
+	auto_cache_pull pull = CACHE_PULL_INIT;
+	int r = open_empty(home, &image->digest, &pull, err);
 
-	if (r >= 0)
-		r = fill(image, dir.dir, err);
 	if (r == 0)
-		r = cache_publish(home, name, &image->digest, dir.path, err);
-	if (r < 0)
-		cache_pull_discard(&dir);
-	return r;
+		r = fill(image, &pull, err);
+	if (r < 0) {
+		cache_pull_discard(&pull);
+		return r;
+	}
+	return publish(home, target, &image->digest, &pull, err);
 }

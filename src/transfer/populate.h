@@ -10,7 +10,7 @@
 struct disk_reader;
 struct error;
 struct home;
-struct oci_name;
+struct target;
 struct vm;
 
 /* An image that was pushed, as the cache is to hold it. */
@@ -24,8 +24,8 @@ struct populate {
 	struct digest digest; /* of the manifest */
 };
 
-/* push --populate-cache: put it into the cache as @name's repository has it, without tags. */
-int populate_cache(const struct home *home, const struct oci_name *name,
+/* push --populate-cache: put it into the cache, with all tags of @target. */
+int populate_cache(const struct home *home, const struct target *target,
 		   const struct populate *image, struct error *err) must_use_;
 
 #endif

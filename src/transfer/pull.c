@@ -230,7 +230,7 @@ static int pull_nvram(const struct pull *pull, struct error *err)
 static int open_target(const struct pull *pull, const char *file, uint64_t size, bool *fresh,
 		       struct error *err)
 {
-	auto_fd fd = fs_open(pull->dir.dir, file, O_RDWR | O_CREAT | O_NOFOLLOW, err);
+	auto_fd fd = cache_pull_file(&pull->dir, file, err);
 	struct stat st;
 
 	if (fd < 0)
@@ -244,7 +244,7 @@ static int open_target(const struct pull *pull, const char *file, uint64_t size,
 	return take_fd(&fd);
 }
 
-/* Fill one file and make it durable and immutable. Return: fd, or error. */
+/* Fill one file and make it durable. Return: fd, or error. */
 static int pull_file(const struct pull *pull, const char *file, uint64_t size, struct fetch *fetch,
 		     struct error *err)
 {
@@ -257,7 +257,7 @@ static int pull_file(const struct pull *pull, const char *file, uint64_t size, s
 	r = fetch_slices(fetch, err);
 	if (r < 0)
 		return r;
-	if (fchmod(fd, 0400) < 0 || fsync(fd) < 0)
+	if (fsync(fd) < 0)
 		return error_errno(err, "cannot write %s", file);
 	return take_fd(&fd);
 }

@@ -245,16 +245,6 @@ static int put_manifests(const struct target *target, struct remote *remote, con
 	return r;
 }
 
-static int link_tags(const struct push *push, const struct target *target,
-		     const struct digest *digest, struct error *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < target->names.len && r == 0; i++)
-		r = cache_link(&push->inv->home, &target->names.items[i], digest, err);
-	return r;
-}
-
 static int populate(const struct push *push, const struct target *target, const struct str *text,
 		    struct error *err)
 {
@@ -266,15 +256,9 @@ static int populate(const struct push *push, const struct target *target, const 
 		.manifest = text->ptr,
 		.manifest_len = text->len,
 	};
-	char digest[DIGEST_TEXT];
-	auto_oci_name name = OCI_NAME_INIT;
-	int r;
 
 	hash_bytes(text->ptr, text->len, &image.digest);
-	digest_format(&image.digest, digest);
-	oci_name_with_digest(&target->names.items[0], digest, &name);
-	r = populate_cache(&push->inv->home, &name, &image, err);
-	return r < 0 ? r : link_tags(push, target, &image.digest, err);
+	return populate_cache(&push->inv->home, target, &image, err);
 }
 
 static int remember(const struct push *push, const struct target *target, const struct str *text,

@@ -82,18 +82,22 @@ static int take_blob(void *arg, size_t index, const volatile bool *stop, struct 
 		to.ptr, digest, from.ptr);
 }
 
-static int take_blobs(const struct taking *how, const struct str *text, struct error *err)
+static int take_blobs(const struct taking *how, const struct manifest *manifest, struct error *err)
 {
-	auto_manifest manifest = MANIFEST_INIT;
-	auto_free struct blob *blobs = NULL;
 	struct taking taking = *how;
 	size_t count;
-	int r = manifest_parse(text->ptr, text->len, &manifest, err);
+	auto_free struct blob *blobs = list_blobs(manifest, &count);
 
-	if (r < 0)
-		return r;
-	taking.blobs = blobs = list_blobs(&manifest, &count);
+	taking.blobs = blobs;
 	return parallel_run(CONCURRENCY_DEFAULT, count, take_blob, &taking, err);
+}
+
+static int wrong_manifest(const struct oci_name *image, struct error *err)
+{
+	auto_str name = STR_INIT;
+
+	oci_name_add(image, &name);
+	return error_wrap(err, "%s: its manifest", name.ptr);
 }
 
 /* The manifest @text of an image of @from's repository, under all names of @target. */
@@ -102,13 +106,17 @@ static int retag(const struct invocation *inv, const struct oci_name *from, cons
 {
 	const struct connect_options how = { .insecure = insecure, .write = true };
 	const struct oci_name *to = &target->names.items[0];
+	auto_manifest manifest = MANIFEST_INIT;
 	auto_remote *remote = NULL;
 	struct taking taking = { .from = from, .to = to };
-	int r = connect_remote(inv, to, &how, &remote, err);
+	int r = manifest_parse(text->ptr, text->len, &manifest, err);
 
+	if (r < 0) /* it would be put as what it is not */
+		return wrong_manifest(from, err);
+	r = connect_remote(inv, to, &how, &remote, err);
 	taking.remote = remote;
 	if (r == 0 && !oci_name_same_repository(from, to))
-		r = take_blobs(&taking, text, err);
+		r = take_blobs(&taking, &manifest, err);
 	for (size_t i = 0; i < target->references.len && r == 0; i++) {
 		(void)printf("pushing manifest for %s...\n", target->references.items[i]);
 		r = remote_put_manifest(remote, target->references.items[i], OCI_MEDIA_MANIFEST,
