@@ -701,7 +701,8 @@ def test_malformed_challenge(oci, fake, image, how):
     assert line.startswith("Error: AuthFailed(why: ") or "http://x" in line
     if how == "none":
         assert "WWW-Authenticate header is missing" in line
-    assert asked_as(fake) == []
+    if how != "empty realm":  # which is the registry's own root
+        assert asked_as(fake) == []
     nothing_new(oci)
 
 
