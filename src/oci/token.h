@@ -39,7 +39,7 @@ struct rights {
 
 /* Replace @header by the value to send; "": none is known or needed, or it has expired. */
 void tokens_header(struct tokens *tokens, const struct rights *rights, struct str *header);
-enum { TOKEN_TRIES = 2 };
+enum { TOKEN_TRIES = 5 };
 
 /* The registry took @header: should it refuse it later, then it has expired. */
 void tokens_prove(struct tokens *tokens, const struct rights *rights, const char *header);
