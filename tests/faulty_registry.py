@@ -239,7 +239,7 @@ class FakeRegistry:
     """One server; `address` is its host:port, `records` what was asked of it."""
 
     def __init__(self, host="127.0.0.1", tls=None, auth=None, shown=None):
-        """tls: (certificate, key). auth: Basic or Bearer. shown: the host in names and addresses."""
+        """tls: (certificate, key), or a whole context. auth: Basic or Bearer. shown: the host in names and addresses."""
         self.records, self.faults = [], []
         self.blobs, self.manifests, self.uploads = {}, {}, {}
         self.location = "query"  # of uploads: relative, absolute, query
@@ -251,8 +251,10 @@ class FakeRegistry:
         self.server.registry = self
         self.scheme = "https" if tls else "http"
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*tls)
+            context = tls
+            if not isinstance(tls, ssl.SSLContext):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(*tls)
             # a handshake of its own per connection, not in the thread that accepts
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
                                                      do_handshake_on_connect=False)
@@ -370,11 +372,12 @@ class Basic:
 
 
 class Bearer(Basic):
-    """Tokens from /token of `server` (default: the registry itself), for `uses` requests each."""
+    """Tokens from /token of `server` (default: the registry itself), for `uses` requests or `seconds` each."""
 
-    def __init__(self, user=None, password=None, uses=None, answer=None, key="token", server=None, header=None):
+    def __init__(self, user=None, password=None, uses=None, seconds=None, answer=None, key="token", server=None,
+                 header=None):
         super().__init__(user, password, header)
-        self.uses, self.answer, self.key, self.server = uses, answer, key, server
+        self.uses, self.seconds, self.answer, self.key, self.server = uses, seconds, answer, key, server
         self.tokens, self.served = {}, []  # served: (query, Authorization) of each token asked for
 
     def serve_token(self, handler):
@@ -386,6 +389,8 @@ class Bearer(Basic):
             return self.answer(handler)
         token = uuid.uuid4().hex
         self.tokens[token] = self.uses
+        if self.seconds is not None:
+            threading.Timer(self.seconds, self.tokens.pop, (token, None)).start()
         text = json.dumps({self.key: token, **(self.answer or {})}).encode()
         return handler.reply(200, text, {"Content-Type": "application/json"})
 

@@ -2,6 +2,7 @@
 """push: what it makes (contract 5.2-5.5), what it does not send twice, and how a VM comes back."""
 
 import calendar
+import functools
 import hashlib
 import json
 import os
@@ -41,6 +42,7 @@ def slices_of(manifest):
     return [layer for layer in manifest["layers"] if layer["mediaType"] == DISK]
 
 
+@functools.cache
 def big_mixed_disk():
     """About 100 MB of data, holes of many sizes and repeats, of odd length; extents at 4 KiB grain."""
     parts = []
@@ -76,7 +78,7 @@ def test_round_trip_through_docker_registry(oci, registry, tmp_path):
     pulled, = images(oci).values()
     assert_same(directory, pulled, directory / "disk.img")
     oci("clone", name, "copy", check=True)
-    assert vm_disk.digest(oci.vm("copy")) == file_digest(directory / "disk.img")
+    assert vm_disk.digest(oci.vm("copy")) == vm_disk.digest_of((directory / "disk.img").read_bytes())
 
 
 def test_round_trip_through_a_layout(oci, tmp_path):
@@ -137,8 +139,7 @@ def test_skopeo_copies_what_we_push(oci, registry, disk, tmp_path, way):
     assert_same(directory, pulled, directory / "disk.img")
 
 
-@pytest.mark.parametrize("verb", ["push", "pull"])
-def test_speed_as_tart_measures_it(oci, registry, tmp_path, verb):
+def test_speed_as_tart_measures_it(oci, registry):
     """1 GB of random bytes by the program called as `tart`: more than 100 Mb/s each way."""
     size = 10**9
     with open(oci.home / "random", "wb") as file:
@@ -150,13 +151,12 @@ def test_speed_as_tart_measures_it(oci, registry, tmp_path, verb):
     push(oci, "vm", registry.name("tart/vm"), program="tart", timeout=600)
     pushed = time.monotonic() - began
     assert size * 8 / pushed > 100e6, f"push: {size * 8 / pushed / 1e6:.0f} Mb/s"
-    if verb == "pull":
-        began = time.monotonic()
-        pull(oci, registry.name("tart/vm"), program="tart", timeout=600)
-        pulled = time.monotonic() - began
-        assert size * 8 / pulled > 100e6, f"pull: {size * 8 / pulled / 1e6:.0f} Mb/s"
-        directory, = images(oci).values()
-        assert file_digest(directory / "disk.img") == file_digest(oci.vm("vm") / "disk.img")
+    began = time.monotonic()
+    pull(oci, registry.name("tart/vm"), program="tart", timeout=600)
+    pulled = time.monotonic() - began
+    assert size * 8 / pulled > 100e6, f"pull: {size * 8 / pulled / 1e6:.0f} Mb/s"
+    directory, = images(oci).values()
+    assert file_digest(directory / "disk.img") == file_digest(oci.vm("vm") / "disk.img")
     oci("delete", "vm", program="tart", check=True)
 
 
@@ -218,9 +218,9 @@ def test_labels(oci, fake, disk):
     assert config["config"]["Labels"] == {"a": "b=c", "empty": "", FORMAT: "raw", "umlaut": "\u00e4\"\\", "twice": "2"}
 
 
-def test_blocks_are_independent(oci, fake, disk):
+def test_blocks_are_independent(oci, fake):
     """No block of ours refers to one before it, noise is stored, and each holds 64 KiB at most."""
-    new_vm(oci, "vm", disk)
+    new_vm(oci, "vm", mixed_disk(4, size=512 * KIB))
     push(oci, "vm", fake.name("org/vm"), "--slice-size", 1)
     kinds = set()
     for layer in slices_of(manifest_of(fake, "org/vm")):
@@ -621,14 +621,14 @@ def test_push_of_a_cached_name_is_a_new_tag(oci, fake, disk):
 
 
 def test_push_of_a_cached_name_to_where_it_is_not(oci, fake, disk):
-    """Tart fails with 404 there; we may send it instead. No half-made image either way."""
+    """Tart fails with 404 there; whether it fails or is sent, no half-made image is there."""
     image = Image(disk)
     name = fake.add(image, "org/vm")
     pull(oci, name)
     with faulty.FakeRegistry() as other:
         done = push(oci, name, other.name("b/vm"), check=False)
         if done.returncode:
-            one_line(done, other.url, "404")
+            one_line(done, other.address + "/b/vm")
             assert other.manifests == {}
         else:
             assert other.manifests["b/vm", "latest"][0] == image.manifest
@@ -753,7 +753,7 @@ def test_another_verb_waits_or_fails_while_a_push_reads(oci, fake, disk):
 # ---------------------------------------------------------------- images of other kinds
 
 def test_darwin_image_is_pushed_as_it_is(oci, fake):
-    image = Image(mixed_disk(), os_name="darwin", arch="arm64", config={"ecid": "aWQ=", "hardwareModel": "bW9kZWw="})
+    image = Image(mixed_disk(tail=0), os_name="darwin", arch="arm64", config={"ecid": "aWQ=", "hardwareModel": "bW9kZWw="})
     oci("clone", fake.add(image, "org/macos"), "copy", "--insecure", check=True)
     push(oci, "copy", fake.name("org/macos", "v2"))
     manifest = manifest_of(fake, "org/macos", "v2")

@@ -7,7 +7,6 @@ import os
 import resource
 import struct
 import subprocess
-import time
 
 import pytest
 
@@ -26,14 +25,15 @@ def pull(oci, name, *more, check=False, **options):
     return oci("pull", name, "--insecure", *more, check=check, **options)
 
 
+def little_memory():
+    """Heap and stacks of all threads: far less than what the lies would have us take."""
+    resource.setrlimit(resource.RLIMIT_DATA, (192 * MIB, 192 * MIB))
+
+
 def refused(oci, fake, name, *parts, timeout=60):
     """One line, at once, in little memory, and nothing came of it."""
-    began = time.monotonic()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    done = pull(oci, name, timeout=timeout)
+    done = pull(oci, name, timeout=timeout, preexec_fn=little_memory)
     line = one_line(done, *parts)
-    assert time.monotonic() - began < timeout
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, 128 * KIB)
     nothing_new(oci)
     return line
 
@@ -63,7 +63,7 @@ KINDS = {"config": 0, "slice": 2, "nvram": -1}
     "one bit": faulty.flipped(), "other bytes": faulty.replaced(b"nonsense"), "nothing": faulty.replaced(b""),
     "cut short": faulty.cut_short(1), "oversized": faulty.oversized(1), "oversized, chunked": faulty.oversized(1, True),
     "much oversized": faulty.oversized(30 * MIB, True), "endless": faulty.endless(),
-    "broken off for ever": faulty.truncated(100),
+    "broken off for ever": faulty.truncated(0),
 }.items(), ids=lambda pair: pair[0])
 def test_wrong_blob(oci, fake, image, kind, fault):
     layer = image.layers[KINDS[kind]]
@@ -185,7 +185,10 @@ BAD_TEXTS = {"negative": "-1", "huge": str(1 << 62), "over 63 bits": str(1 << 63
 @pytest.mark.parametrize("value", BAD_NUMBERS)
 def test_size_of_a_layer(oci, fake, image, layer, value):
     change(("layers", layer, "size"), BAD_NUMBERS[value])(image.document)
-    refused_for(oci, fake, image)
+    if value == "zero" and layer != 2:
+        refused(oci, fake, fake.add(image, "org/vm"), fake.url)  # when the blob comes, at the latest
+    else:
+        refused_for(oci, fake, image)
 
 
 @pytest.mark.parametrize("value", BAD_TEXTS)
@@ -249,14 +252,9 @@ LAYOUTS = {
     "no config": lambda layers: layers[1:],
     "two configs": lambda layers: [layers[0], *layers],
     "two configs apart": lambda layers: [*layers[:2], layers[0], *layers[2:]],
-    "config is not first": lambda layers: [layers[1], layers[0], *layers[2:]],
     "no disk": lambda layers: [layers[0], layers[-1]],
     "no NVRAM": lambda layers: layers[:-1],
     "two NVRAMs": lambda layers: [*layers, layers[-1]],
-    "NVRAM is not last": lambda layers: [*layers[:-2], layers[-1], layers[-2]],
-    "NVRAM is first": lambda layers: [layers[-1], *layers[:-1]],
-    "unknown layer between": lambda layers: [*layers[:2], {**layers[1], "mediaType": "application/x"}, *layers[2:]],
-    "unknown layer at the end": lambda layers: [*layers, {**layers[1], "mediaType": "application/x"}],
     "a tar layer": lambda layers: [{**layer, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}
                                    for layer in layers],
     "layer without a type": lambda layers: [*layers[:2], {"digest": layers[2]["digest"], "size": 5}, *layers[3:]],
@@ -267,6 +265,23 @@ LAYOUTS = {
     "annotations that are a list": lambda layers: [*layers[:2], {**layers[2], "annotations": []}, *layers[3:]],
     "overlay before the disk": lambda layers: [layers[0], {**layers[1], "mediaType": OVERLAY}, *layers[2:]],
 }
+
+
+ODD = {
+    "config is not first": lambda layers: [layers[1], layers[0], *layers[2:]],
+    "NVRAM is not last": lambda layers: [*layers[:-2], layers[-1], layers[-2]],
+    "NVRAM is first": lambda layers: [layers[-1], *layers[:-1]],
+    "unknown layer between": lambda layers: [*layers[:2], {**layers[1], "mediaType": "application/x"}, *layers[2:]],
+    "unknown layer at the end": lambda layers: [*layers, {**layers[1], "mediaType": "application/x"}],
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_what_older_tart_accepts_is_read(oci, fake, image, how):
+    """2.32 looks for each kind wherever it is, and passes over strangers; newer ones are strict."""
+    image.document["layers"] = ODD[how](image.layers)
+    pull(oci, fake.add(image, "org/vm"), check=True)
+    is_right(cached(oci, image), image)
 
 
 @pytest.mark.parametrize("how", LAYOUTS)
@@ -328,7 +343,7 @@ def test_container_image(oci, fake):
 
 def test_names_with_dots_in_titles(oci, fake, image, tmp_path):
     """`..` and absolute paths in annotations name nothing."""
-    for layer, title in zip(image.layers, ("../../../../etc/owned", "/etc/owned", "..", "config.json", "\0")):
+    for layer, title in zip(image.layers, ("../../../../etc/owned", "/etc/owned", "..", "config.json", "")):
         layer["annotations"]["org.opencontainers.image.title"] = title
     image.document["annotations"]["org.opencontainers.image.ref.name"] = "../../owned"
     pull(oci, fake.add(image, "org/vm"), check=True)

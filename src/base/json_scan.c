@@ -24,7 +24,9 @@ static char peek(struct json_scan *scan)
 	while (scan->at < scan->end &&
 	       (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r'))
 		scan->at++;
-	return scan->at < scan->end ? *scan->at : '\0';
+	if (scan->at == scan->end)
+		return '\0';
+	return *scan->at;
 }
 
 static bool take_char(struct json_scan *scan, char c)

@@ -33,7 +33,7 @@ int transfer_pull(const struct invocation *inv, const char *name, bool insecure,
 	auto_strings argv = VEC_INIT;
 	struct process_spec spec = { .fds = standard, .fd_count = array_size(standard) };
 	pid_t pid;
-	int status, r;
+	int status = 1, r;
 
 	strings_add(&argv, path);
 	strings_add(&argv, "pull");

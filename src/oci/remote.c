@@ -29,6 +29,26 @@ int remote_get_manifest(struct remote *remote, const char *reference, struct str
 	return remote->ops->get_manifest(remote, reference, out, digest, err);
 }
 
+int remote_wrap_manifest(const struct remote *remote, const char *reference, struct error *err)
+{
+	auto_str place = STR_INIT;
+
+	remote->ops->add_place(remote, "manifests", reference, &place);
+	return error_wrap(err, "%s", place.ptr);
+}
+
+int remote_wrap_blob(const struct remote *remote, const struct blob *blob, const char *what,
+		     struct error *err)
+{
+	char digest[DIGEST_TEXT];
+	auto_str place = STR_INIT;
+
+	digest_format(&blob->digest, digest);
+	remote->ops->add_place(remote, "blobs", digest, &place);
+	return what ? error_wrap(err, "%s: the %s", place.ptr, what)
+		    : error_wrap(err, "%s", place.ptr);
+}
+
 int remote_get_blob(struct remote *remote, const struct blob *blob, remote_write_fn write,
 		    void *arg, struct error *err)
 {

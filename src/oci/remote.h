@@ -52,6 +52,15 @@ struct remote *remote_free(struct remote *remote);
 int remote_get_manifest(struct remote *remote, const char *reference, struct str *out,
 			struct digest *digest, struct error *err) must_use_;
 
+/*
+ * Put where a manifest or a blob is (its URL, or its path in a layout) in front of what @err says:
+ * for what is wrong with something that came as it should. (Errors of the functions here name it
+ * themselves.) @what: what it is, such as "VM config", or NULL. Return: -err->code.
+ */
+int remote_wrap_manifest(const struct remote *remote, const char *reference, struct error *err);
+int remote_wrap_blob(const struct remote *remote, const struct blob *blob, const char *what,
+		     struct error *err);
+
 /* Takes the next bytes of a blob, in order, each once. Return: 0, or an error that ends it. */
 typedef int (*remote_write_fn)(void *arg, const void *bytes, size_t len, struct error *err);
 /* Never gives write() more than blob->size bytes. After an error what was given is worthless. */
