@@ -6,12 +6,37 @@
 #include "base/error.h"
 #include "base/str.h"
 
+/*
+ * At most how many values are there? Each but the first stands behind the beginning of an object
+ * or an array, or behind a comma.
+ */
+static size_t bound_values(const char *text, size_t len)
+{
+	size_t count = 1;
+	bool quoted = false;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (c == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += c == '\\';
+		else
+			count += c == ',' || c == '{' || c == '[';
+	}
+	return count;
+}
+
 int json_parse_object(const void *bytes, size_t len, json_t **object, struct error *err)
 {
 	json_error_t why;
-	/* jansson limits nesting to 2,048 levels by itself */
-	json_t *j = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *j;
 
+	if (bound_values(bytes, len) > JSON_VALUES_MAX)
+		return error_set(err, E_TOO_BIG, "JSON of more than %d values", JSON_VALUES_MAX);
+	/* jansson limits nesting to 2,048 levels by itself */
+	j = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
 	if (!j)
 		return error_set(err, E_INVALID, "invalid JSON at line %d: %s", why.line, why.text);
 	if (!json_is_object(j)) {
