@@ -15,6 +15,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+enum { PAGE = 4096 }; /* the smallest hole that file systems make */
+
 int fs_open(int dir, const char *path, int flags, struct error *err)
 {
 	int fd = openat(dir, path, flags | O_CLOEXEC, 0600);
@@ -85,6 +87,53 @@ int fs_pwrite_all(int fd, const void *bytes, size_t len, off_t offset, struct er
 		p += n;
 		offset += n;
 		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The first is, and each equals the one before it: libc compares in vectors. */
+bool fs_all_zero(const void *bytes, size_t len)
+{
+	const char *p = bytes;
+
+	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
+/*
+ * How many of the bytes at @offset are parts of pages that hold nothing but zeroes (@zero), or
+ * something else, before one of the other kind comes?
+ */
+static size_t page_run(const char *bytes, size_t len, off_t offset, bool zero)
+{
+	size_t run = 0;
+
+	while (run < len) {
+		size_t part = PAGE - ((size_t)offset + run) % PAGE;
+
+		if (part > len - run)
+			part = len - run;
+		if (fs_all_zero(bytes + run, part) != zero)
+			break;
+		run += part;
+	}
+	return run;
+}
+
+int fs_pwrite_sparse(int fd, const void *bytes, size_t len, off_t offset, struct error *err)
+{
+	const char *p = bytes;
+	size_t at = 0;
+
+	while (at < len) {
+		size_t n;
+		int r;
+
+		at += page_run(p + at, len - at, offset + (off_t)at, /* zero= */ true);
+		n = page_run(p + at, len - at, offset + (off_t)at, /* zero= */ false);
+		r = fs_pwrite_all(fd, p + at, n, offset + (off_t)at, err);
+		if (r < 0)
+			return r;
+		at += n;
 	}
 	return 0;
 }
@@ -264,11 +313,6 @@ int fs_sync_dir(int dir, const char *path, struct error *err)
 
 enum { COPY_BLOCK = 64 * 1024 };
 
-static bool all_zero(const char *p, size_t n)
-{
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
 static int copy_range(int from, int to, off_t start, off_t end, struct error *err)
 {
 	auto_free char *buffer = xmalloc(COPY_BLOCK);
@@ -286,8 +330,9 @@ static int copy_range(int from, int to, off_t start, off_t end, struct error *er
 			return error_errno(err, "cannot read");
 		if (n == 0)
 			return error_set(err, E_INVALID, "the file shrank while it was copied");
-		r = all_zero(buffer, (size_t)n) ? 0
-						: fs_pwrite_all(to, buffer, (size_t)n, start, err);
+		r = fs_all_zero(buffer, (size_t)n)
+			    ? 0
+			    : fs_pwrite_all(to, buffer, (size_t)n, start, err);
 		if (r < 0)
 			return r;
 		start += n;

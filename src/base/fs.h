@@ -47,6 +47,14 @@ int fs_overwrite(int fd, const void *bytes, size_t len, struct error *err) must_
 /* All of @len bytes, at the current offset (at @offset). */
 int fs_write_all(int fd, const void *bytes, size_t len, struct error *err) must_use_;
 int fs_pwrite_all(int fd, const void *bytes, size_t len, off_t offset, struct error *err) must_use_;
+/*
+ * The same, but of each page (4 KiB) of the file of which these bytes are all zero nothing is
+ * written: where the file had a hole it stays one. Gives the file no length.
+ */
+int fs_pwrite_sparse(int fd, const void *bytes, size_t len, off_t offset,
+		     struct error *err) must_use_;
+/* Are all of the bytes zero? */
+bool fs_all_zero(const void *bytes, size_t len);
 /* Exactly @len bytes from @offset; a shorter file is E_INVALID. */
 int fs_pread_all(int fd, void *bytes, size_t len, off_t offset, struct error *err) must_use_;
 

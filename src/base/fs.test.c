@@ -239,6 +239,46 @@ static void a_sparse_copy_is_equal_and_has_more_holes(void **state)
 	assert_true(fs_allocated(&after) <= 512 << 10);
 }
 
+enum { PAGE = 4096, PAGES = 12 };
+
+static unsigned count_pages(int fd)
+{
+	unsigned count = 0;
+
+	for (off_t at = 0; (at = lseek(fd, at, SEEK_DATA)) >= 0; at = at / PAGE * PAGE + PAGE)
+		count++;
+	return count;
+}
+
+/* Pages are the file's, wherever the bytes begin and end. */
+static void pages_of_zeroes_are_not_written(void **state)
+{
+	static const off_t offsets[] = { 0, 1, PAGE - 1, 3 * PAGE };
+	auto_free char *bytes = xcalloc(PAGES, PAGE), *found = xcalloc(PAGES, PAGE);
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_true(fs_all_zero(bytes, (size_t)PAGES * PAGE) && fs_all_zero(NULL, 0));
+	for (size_t i = 0; i < array_size(offsets); i++) {
+		auto_fd fd = make("sparse");
+		size_t len = (size_t)PAGES * PAGE - 10;
+
+		memset(bytes, 0, (size_t)PAGES * PAGE);
+		bytes[2 * PAGE - offsets[i] % PAGE] = 1; /* the first of a page, the last of one */
+		bytes[6 * PAGE - offsets[i] % PAGE - 1] = 1;
+		bytes[len - 1] = 1;
+		assert_false(fs_all_zero(bytes, len));
+		assert_int_equal(fs_pwrite_sparse(fd, bytes, len, offsets[i], &err), 0);
+		assert_int_equal(fs_pread_all(fd, found, len, offsets[i], &err), 0);
+		assert_memory_equal(found, bytes, len);
+		assert_int_equal(count_pages(fd), 3);
+		assert_int_equal(ftruncate(fd, 0), 0);
+		memset(bytes, 0, len);
+		assert_int_equal(fs_pwrite_sparse(fd, bytes, len, offsets[i], &err), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_END), 0);
+	}
+}
+
 static void files_of_holes_only_or_nothing_can_be_copied(void **state)
 {
 	auto_fd hole = make("hole"), empty = make("empty"), to = make("to"), to2 = make("to2");
@@ -362,6 +402,7 @@ int main(int argc, char **argv)
 		in_directory(directories_are_made_as_far_as_they_are_missing),
 		in_directory(removing_follows_no_link),
 		in_directory(a_sparse_copy_is_equal_and_has_more_holes),
+		in_directory(pages_of_zeroes_are_not_written),
 		in_directory(files_of_holes_only_or_nothing_can_be_copied),
 		in_directory(exclusive_bytes_are_none_where_there_is_another_name),
 		in_directory(a_file_system_without_reflink_says_so),

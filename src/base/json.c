@@ -6,12 +6,44 @@
 #include "base/error.h"
 #include "base/str.h"
 
+/*
+ * Before anything is made of the text: how many values are there at most (each but the first stands
+ * behind the beginning of an object or an array, or behind a comma), and how deep are they?
+ */
+static int check_bounds(const char *text, size_t len, struct error *err)
+{
+	size_t values = 1, depth = 0;
+	bool quoted = false;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		bool opens = !quoted && (c == '{' || c == '[');
+
+		if (c == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += c == '\\';
+		else if ((c == '}' || c == ']') && depth)
+			depth--;
+		depth += opens;
+		values += opens || (!quoted && c == ',');
+		if (depth > JSON_DEPTH_MAX)
+			return error_set(err, E_INVALID, "invalid JSON: nested too deeply");
+	}
+	if (values > JSON_VALUES_MAX)
+		return error_set(err, E_TOO_BIG, "JSON of more than %d values", JSON_VALUES_MAX);
+	return 0;
+}
+
 int json_parse_object(const void *bytes, size_t len, json_t **object, struct error *err)
 {
 	json_error_t why;
-	/* jansson limits nesting to 2,048 levels by itself */
-	json_t *j = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
+	int r = check_bounds(bytes, len, err);
+	json_t *j;
 
+	if (r < 0)
+		return r;
+	j = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
 	if (!j)
 		return error_set(err, E_INVALID, "invalid JSON at line %d: %s", why.line, why.text);
 	if (!json_is_object(j)) {

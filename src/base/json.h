@@ -23,7 +23,17 @@ static inline void json_cleanup_(json_t **j)
 }
 #define auto_json cleanup_(json_cleanup_) json_t
 
-/* Parse one JSON object. Duplicate keys and trailing bytes are errors (E_INVALID). */
+/*
+ * A value takes some 220 bytes of memory, but only three of text, and printed it stands behind two
+ * spaces for each object and array around it: texts are not bounded by their length alone. So
+ * many take some 30 MB.
+ */
+enum { JSON_VALUES_MAX = 128 * 1024, JSON_DEPTH_MAX = 64 };
+
+/*
+ * Parse one JSON object. Duplicate keys and trailing bytes are errors (E_INVALID); so are more than
+ * JSON_VALUES_MAX values (E_TOO_BIG; an empty object or array counts as two) and deep nesting.
+ */
 int json_parse_object(const void *bytes, size_t len, json_t **object, struct error *err) must_use_;
 
 /*

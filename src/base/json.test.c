@@ -73,6 +73,71 @@ static void deep_nesting_is_refused_not_followed(void **state)
 	assert_int_equal(parse(text.ptr, &object), -E_INVALID);
 }
 
+static void make_nested(struct str *text, int depth)
+{
+	for (int i = 0; i < depth; i++)
+		str_adds(text, "{\"[\\\"{\":\"[\",\"a\":");
+	str_adds(text, "1");
+	for (int i = 0; i < depth; i++)
+		str_adds(text, "}");
+}
+
+/* Printed, each value stands in a line of its own, behind all the spaces of its depth. */
+static void nesting_is_bounded(void **state)
+{
+	struct error err = ERROR_INIT;
+	auto_str text = STR_INIT;
+	json_t *object = NULL;
+
+	(void)state;
+	make_nested(&text, JSON_DEPTH_MAX + 1);
+	assert_int_equal(json_parse_object(text.ptr, text.len, &object, &err), -E_INVALID);
+	assert_non_null(strstr(err.text, "nested too deeply"));
+	assert_null(object);
+	str_reset(&text);
+	make_nested(&text, JSON_DEPTH_MAX);
+	assert_int_equal(json_parse_object(text.ptr, text.len, &object, &err), 0);
+	json_decref(object);
+}
+
+/* An object of an array, @n values in all; what is in the key is none. */
+static void make_values(struct str *text, size_t n)
+{
+	str_adds(text, "{\"[{,\\\",[{\":[{}");
+	for (size_t i = 3; i < n; i++)
+		str_adds(text, i % 2 ? ",[]" : ",1");
+	str_adds(text, "]}");
+}
+
+/* Three bytes of text can take some 220 of memory. */
+static void too_many_values_are_refused(void **state)
+{
+	struct error err = ERROR_INIT;
+	auto_str text = STR_INIT;
+	auto_json *object = NULL;
+
+	(void)state;
+	make_values(&text, JSON_VALUES_MAX + 1);
+	assert_int_equal(json_parse_object(text.ptr, text.len, &object, &err), -E_TOO_BIG);
+	assert_null(object);
+	str_reset(&text);
+	str_adds(&text, "{\"a\":\"");
+	for (size_t i = 0; i < JSON_VALUES_MAX; i++)
+		str_adds(&text, ",[\\\\");
+	str_adds(&text, "\"}");
+	assert_int_equal(json_parse_object(text.ptr, text.len, &object, &err), 0);
+}
+
+static void half_as_many_are_read(void **state)
+{
+	auto_str text = STR_INIT;
+	auto_json *object = NULL;
+
+	(void)state;
+	make_values(&text, JSON_VALUES_MAX / 2);
+	assert_int_equal(parse(text.ptr, &object), 0);
+}
+
 static void the_message_of_hostile_input_is_printable(void **state)
 {
 	static const char text[] = "{\"\x1b[2J";
@@ -168,6 +233,9 @@ int main(void)
 		cmocka_unit_test(malformed_input_is_invalid),
 		cmocka_unit_test(a_nul_byte_does_not_end_the_input),
 		cmocka_unit_test(deep_nesting_is_refused_not_followed),
+		cmocka_unit_test(nesting_is_bounded),
+		cmocka_unit_test(too_many_values_are_refused),
+		cmocka_unit_test(half_as_many_are_read),
 		cmocka_unit_test(the_message_of_hostile_input_is_printable),
 		cmocka_unit_test(integers_are_exact_and_bounded),
 		cmocka_unit_test(booleans_and_strings_have_their_type),

@@ -28,9 +28,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "oci/zero.h"
 
 enum {
 	MAGIC = 4, /* bytes */
@@ -353,7 +353,7 @@ struct apple_lz4_encoder *apple_lz4_encoder_new(void)
 void apple_lz4_encode(struct apple_lz4_encoder *e, const void *bytes, size_t len, struct str *out)
 {
 	assert(len > 0 && len <= APPLE_LZ4_BLOCK);
-	if (len == APPLE_LZ4_BLOCK && all_zero(bytes, len))
+	if (len == APPLE_LZ4_BLOCK && fs_all_zero(bytes, len))
 		str_add(out, e->zeroes.ptr, e->zeroes.len);
 	else
 		encode_block(e, bytes, len, out);

@@ -16,7 +16,6 @@
 #include "oci/parallel.h"
 #include "oci/remote.h"
 #include "oci/sparse.h"
-#include "oci/zero.h"
 #include "oci/zero_digest.h"
 
 /*
@@ -95,7 +94,7 @@ static int write_zeroes(int fd, uint64_t offset, uint64_t length, struct error *
 		size_t part = length < COPY_PIECE ? (size_t)length : COPY_PIECE;
 
 		r = fs_pread_all(fd, piece, part, (off_t)offset, err);
-		if (r == 0 && !all_zero(piece, part))
+		if (r == 0 && !fs_all_zero(piece, part))
 			r = fs_pwrite_all(fd, zeroes, part, (off_t)offset, err);
 		offset += part;
 		length -= part;

@@ -342,7 +342,7 @@ static int put_manifest(const struct layout *layout, const char *reference, cons
 			const void *bytes, size_t len, struct error *err)
 {
 	struct blob blob = { .size = len };
-	auto_json *index = NULL;
+	auto_json *index = NULL, *written = NULL;
 	auto_str text = STR_INIT;
 	auto_fd lock = -1;
 	int r;
@@ -364,7 +364,10 @@ static int put_manifest(const struct layout *layout, const char *reference, cons
 	layout_index_set(index, reference, media_type,
 			 &(struct layout_entry){ .digest = blob.digest, .size = len });
 	json_add_compact(&text, index);
-	return fs_replace_file(layout->dir, "index.json", text.ptr, text.len, 0644, err);
+	/* one too many would take all the others with it */
+	r = layout_index_parse(text.ptr, text.len, &written, err);
+	return r < 0 ? r
+		     : fs_replace_file(layout->dir, "index.json", text.ptr, text.len, 0644, err);
 }
 
 static int layout_put_manifest(struct remote *remote, const char *reference, const char *media_type,

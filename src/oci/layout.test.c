@@ -372,6 +372,30 @@ static void a_single_manifest_without_name_is_the_latest(void **state)
 	assert_int_equal(find(INDEX(), "latest", &entry), 0);
 }
 
+/* One more, and nobody could read the index any more. */
+static void a_full_index_is_left_alone(void **state)
+{
+	struct remote *remote = must_open(true);
+	auto_str index = STR_INIT, now = STR_INIT, text = STR_INIT;
+	struct error err = ERROR_INIT;
+	auto_free char *file = str_format("%s/index.json", path);
+
+	(void)state;
+	put_image(remote, "v1", "layer", &text);
+	str_adds(&index, "{\"schemaVersion\":2,\"manifests\":[{}");
+	for (size_t i = 1; i < LAYOUT_MANIFESTS_MAX; i++)
+		str_adds(&index, ",{}");
+	str_adds(&index, "]}");
+	assert_int_equal(fs_replace_file(AT_FDCWD, file, index.ptr, index.len, 0600, &err), 0);
+	assert_int_equal(remote_put_manifest(remote, "v2", OCI_MEDIA_MANIFEST, text.ptr, text.len,
+					     &err),
+			 -E_TOO_BIG);
+	assert_non_null(strstr(err.text, "more than 16384 manifests"));
+	assert_int_equal(fs_read_file(AT_FDCWD, file, LAYOUT_INDEX_MAX, &now, &err), 0);
+	assert_string_equal(now.ptr, index.ptr);
+	remote_free(remote);
+}
+
 static void strangers_in_an_index_are_kept(void **state)
 {
 	static const char before[] =
@@ -476,6 +500,7 @@ int main(void)
 		cmocka_unit_test(names_are_found),
 		cmocka_unit_test(a_single_manifest_without_name_is_the_latest),
 		cmocka_unit_test(strangers_in_an_index_are_kept),
+		cmocka_unit_test_setup(a_full_index_is_left_alone, set_up),
 		cmocka_unit_test_setup(skopeo_reads_what_we_write, set_up),
 		cmocka_unit_test_setup(we_read_what_skopeo_writes, set_up),
 	};

@@ -18,8 +18,9 @@
 struct error;
 
 enum {
-	LAYOUT_INDEX_MAX = 16 * 1024 * 1024, /* bytes */
-	LAYOUT_MANIFESTS_MAX = 65536,
+	LAYOUT_INDEX_MAX = 8 * 1024 * 1024, /* bytes */
+	LAYOUT_MANIFESTS_MAX =
+		16384, /* with the six values of one of ours within JSON_VALUES_MAX */
 };
 
 struct layout_entry {

@@ -8,9 +8,6 @@
 
 #include "base/error.h"
 #include "base/fs.h"
-#include "oci/zero.h"
-
-enum { PAGE = 4096 }; /* of the file: the smallest hole that its file system makes */
 
 /* Does the range hold anything but holes? Where nobody can say, it does. */
 static bool holds_data(int fd, uint64_t start, uint64_t end)
@@ -43,48 +40,19 @@ int sparse_begin(struct sparse_writer *w, int fd, uint64_t offset, uint64_t leng
 	return 0;
 }
 
-/* How many of the @len bytes at @offset lie in its page? */
-static size_t in_page(uint64_t offset, size_t len)
-{
-	size_t n = PAGE - (size_t)(offset % PAGE);
-
-	return n < len ? n : len;
-}
-
-/* How many of the bytes at @offset come before the next page of zeroes? */
-static size_t data_run(const uint8_t *bytes, size_t len, uint64_t offset)
-{
-	size_t run = 0;
-
-	while (run < len) {
-		size_t n = in_page(offset + run, len - run);
-
-		if (all_zero(bytes + run, n))
-			break;
-		run += n;
-	}
-	return run;
-}
-
 int sparse_write(void *writer, const uint8_t *bytes, size_t len, struct error *err)
 {
 	struct sparse_writer *w = writer;
+	int r;
 
 	if (len > w->end - w->offset)
 		return error_set(err, E_TOO_BIG, "more bytes than were announced");
 	hash_add(&w->hash, bytes, len);
-	while (len) {
-		size_t n = w->dense ? len : data_run(bytes, len, w->offset);
-		int r = n ? fs_pwrite_all(w->fd, bytes, n, (off_t)w->offset, err) : 0;
-
-		if (r < 0)
-			return error_wrap(err, "the disk");
-		if (n == 0)
-			n = in_page(w->offset, len); /* stays a hole */
-		bytes += n;
-		len -= n;
-		w->offset += n;
-	}
+	r = w->dense ? fs_pwrite_all(w->fd, bytes, len, (off_t)w->offset, err)
+		     : fs_pwrite_sparse(w->fd, bytes, len, (off_t)w->offset, err);
+	if (r < 0)
+		return error_wrap(err, "the disk");
+	w->offset += len;
 	return 0;
 }
 

@@ -17,7 +17,6 @@
 #include "base/scratch.h"
 #include "base/str.h"
 #include "oci/sparse.h"
-#include "oci/zero.h"
 
 enum { PAGE = 4096, PAGES = 300, SIZE = PAGES * PAGE + 77 };
 
@@ -97,7 +96,7 @@ static bool is_hole(int fd, uint64_t offset, uint64_t len)
 static void assert_holes(int fd, uint64_t offset, const uint8_t *bytes, size_t len)
 {
 	for (size_t at = 0; at + PAGE <= len; at += PAGE)
-		assert_int_equal(is_hole(fd, offset + at, PAGE), all_zero(bytes + at, PAGE));
+		assert_int_equal(is_hole(fd, offset + at, PAGE), fs_all_zero(bytes + at, PAGE));
 }
 
 static void test_pages(void **state)

@@ -215,23 +215,6 @@ static int parse_members(const json_t *raw, struct config *config, struct error 
 	return r < 0 ? r : 0;
 }
 
-int config_parse(const void *bytes, size_t len, struct config *config, struct error *err)
-{
-	auto_config parsed = CONFIG_INIT;
-	int r;
-
-	if (len > CONFIG_FILE_MAX)
-		return error_set(err, E_TOO_BIG, "larger than %d bytes", CONFIG_FILE_MAX);
-	r = json_parse_object(bytes, len, &parsed.raw, err);
-	if (r == 0)
-		r = parse_members(parsed.raw, &parsed, err);
-	if (r < 0)
-		return r;
-	*config = parsed;
-	parsed = (struct config)CONFIG_INIT;
-	return 0;
-}
-
 static void set_int(json_t *object, const char *key, uint64_t value)
 {
 	(void)json_object_set_new(object, key, json_integer((json_int_t)value));
@@ -279,6 +262,40 @@ void config_format(const struct config *config, struct str *out)
 	set_display(raw, config);
 	set_string(raw, "diskFormat", config->disk_format ? config->disk_format : "raw");
 	json_add_pretty(out, raw);
+}
+
+static int too_big(struct error *err)
+{
+	return error_set(err, E_TOO_BIG, "larger than %d bytes", CONFIG_FILE_MAX);
+}
+
+/* What cannot be written so that it can be read again is none: it would be lost with the VM. */
+static int check_growth(const struct config *config, struct error *err)
+{
+	enum { CHANGES = 1024 }; /* bytes that other values can take */
+	auto_str text = STR_INIT;
+
+	config_format(config, &text);
+	return text.len > CONFIG_FILE_MAX - CHANGES ? too_big(err) : 0;
+}
+
+int config_parse(const void *bytes, size_t len, struct config *config, struct error *err)
+{
+	auto_config parsed = CONFIG_INIT;
+	int r;
+
+	if (len > CONFIG_FILE_MAX)
+		return too_big(err);
+	r = json_parse_object(bytes, len, &parsed.raw, err);
+	if (r == 0)
+		r = parse_members(parsed.raw, &parsed, err);
+	if (r == 0)
+		r = check_growth(&parsed, err);
+	if (r < 0)
+		return r;
+	*config = parsed;
+	parsed = (struct config)CONFIG_INIT;
+	return 0;
 }
 
 void config_release(struct config *config)

@@ -49,6 +49,10 @@ struct config {
 
 /* A new Linux VM's config (contract 2.1): 4 CPUs, 4 GiB, 1024x768, random MAC. */
 void config_init_linux(struct config *config, enum config_arch arch);
+/*
+ * E_INVALID; E_TOO_BIG where it or the text that config_format() makes of it exceeds
+ * CONFIG_FILE_MAX: what is parsed can be written, and then parsed again.
+ */
 int config_parse(const void *bytes, size_t len, struct config *config, struct error *err) must_use_;
 /* The file's text: pretty, known members updated, unknown kept, no trailing newline. */
 void config_format(const struct config *config, struct str *out);

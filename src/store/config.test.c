@@ -130,6 +130,37 @@ static void test_bad_input(void **state)
 	}
 }
 
+/* What was read can be written, and what was written can be read, whatever is changed between. */
+static void test_text_that_grows(void **state)
+{
+	auto_str text = STR_INIT, written = STR_INIT;
+	auto_config config = CONFIG_INIT, again = CONFIG_INIT;
+	struct error err = ERROR_INIT;
+	size_t numbers = 0;
+
+	(void)state;
+	str_adds(&text, GOOD ",\"own\":[1");
+	while (text.len < CONFIG_FILE_MAX / 8) {
+		str_adds(&text, ",1");
+		numbers++;
+	}
+	str_adds(&text, "]}");
+	assert_true(numbers * strlen("\n    1,") < CONFIG_FILE_MAX);
+	assert_int_equal(config_parse(text.ptr, text.len, &config, &err), 0);
+	config.memory = config.memory_min = INT64_C(1) << 50;
+	config.display_refit = 0;
+	config_format(&config, &written);
+	assert_int_equal(config_parse(written.ptr, written.len, &again, &err), 0);
+	str_reset(&text);
+	str_adds(&text, GOOD ",\"own\":[[1");
+	for (size_t i = 0; i < 120000; i++)
+		str_adds(&text, ",1");
+	str_adds(&text, "]]}");
+	assert_true(text.len < CONFIG_FILE_MAX / 4);
+	assert_int_equal(config_parse(text.ptr, text.len, &again, &err), -E_TOO_BIG);
+	assert_non_null(strstr(err.text, "larger than 1048576 bytes"));
+}
+
 static void test_mac(void **state)
 {
 	static const char *const bad[] = { "", "0a:00:00:00:00", "0a-00-00-00-00-01",
@@ -153,7 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),	  cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_bad_input), cmocka_unit_test(test_unknown_members_are_kept),
-		cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_mac),	  cmocka_unit_test(test_text_that_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,11 +188,6 @@ int qcow2_write_empty(int fd, uint64_t size, struct error *err)
 	return r < 0 ? r : write_refcounts(fd, clusters, err);
 }
 
-static bool all_zero(const char *p, size_t n)
-{
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
 int qcow2_is_empty(int fd, struct error *err)
 {
 	auto_free char *table = xmalloc(CLUSTER);
@@ -210,7 +205,7 @@ int qcow2_is_empty(int fd, struct error *err)
 		r = fs_pread_all(fd, table, n, (off_t)offset, err);
 		if (r < 0)
 			return r;
-		if (!all_zero(table, n))
+		if (!fs_all_zero(table, n))
 			return 0;
 		offset += n;
 		left -= n;

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "store/qcow2.h"
 
-enum { ENTRIES_AT_ONCE = 512 }; /* of an L2 table: 4 KiB, 32 MiB of the disk */
+enum { ENTRIES_AT_ONCE = 512 }; /* of a table: 4 KiB; of an L2 table 32 MiB of the disk */
 
 /* An entry of either table. */
 #define ENTRY_OFFSET UINT64_C(0x00fffffffffffe00)
@@ -71,13 +71,17 @@ void qcow2_map_release(struct qcow2_map *map)
 	*map = (struct qcow2_map)QCOW2_MAP_INIT;
 }
 
-/* Return: the bytes from @offset to where the next L1 entry is not zero as the one of @offset. */
+/*
+ * Return: the bytes from @offset, whose L1 entry is zero, to where the next is not, or enough
+ * were looked at: whoever asks for little at a time must not have us look at all of them each time.
+ */
 static uint64_t l1_gap(const struct qcow2_map *map, uint64_t offset)
 {
 	uint32_t shift = map->cluster_bits + l2_bits(map);
 	uint64_t i = (offset >> shift) + 1;
+	uint64_t end = smaller(map->l1_entries, i + ENTRIES_AT_ONCE);
 
-	while (i < map->l1_entries && !map->l1[i])
+	while (i < end && !map->l1[i])
 		i++;
 	return (i << shift) - offset;
 }

@@ -5,6 +5,7 @@
 #include "store/chain_fixture.h"
 
 #include <endian.h>
+#include <time.h>
 
 #include "store/disk_reader.h"
 #include "store/qcow2_map.h"
@@ -111,6 +112,32 @@ static void test_large_l1_table(void **state)
 	assert_fails(f, E_TOO_BIG, "clusters are too small", qcow2_map_open(fd, &map, &f->err));
 }
 
+/* Many small questions about nothing, as a layer below makes them, do not each take a look at all.
+ */
+static void test_questions_about_a_large_hole(void **state)
+{
+	struct fixture *f = *state;
+	auto_vm vm = VM_INIT;
+	struct disk_chain chain;
+	auto_qcow2_map map = QCOW2_MAP_INIT;
+	auto_fd fd = -1;
+	clock_t before;
+
+	create(f, FIXTURE_DISK, &vm, &chain);
+	make_by_qemu(&vm, "512", "4G"); /* 131,072 L1 entries */
+	fd = openat(vm.dir, CHAIN_TOP, O_RDWR | O_CLOEXEC);
+	assert_ok(f, qcow2_map_open(fd, &map, &f->err));
+	before = clock();
+	for (uint64_t at = 0; at < map.size; at += 16 * 1024) {
+		struct qcow2_extent extent;
+
+		assert_ok(f, qcow2_map_find(&map, at, map.size - at, &extent, &f->err));
+		assert_int_equal(extent.kind, QCOW2_UNALLOCATED);
+		assert_true(extent.length > 0 && extent.length <= map.size - at);
+	}
+	assert_true((clock() - before) / CLOCKS_PER_SEC < 1);
+}
+
 static void test_l1_table_is_cut_off(void **state)
 {
 	struct fixture *f = *state;
@@ -133,6 +160,7 @@ int main(void)
 		fixture_test(test_bad_tables),
 		fixture_test(test_l2_table_is_cut_off),
 		fixture_test(test_large_l1_table),
+		fixture_test(test_questions_about_a_large_hole),
 		fixture_test(test_l1_table_is_cut_off),
 	};
 
