@@ -100,6 +100,8 @@ def test_an_empty_cache_lists_nothing(linzer):
         linzer("list", "--source", "local", check=True).stdout
     assert linzer("list", "--source", "oci", "--format", "json").stdout == "[\n\n]\n"
     assert linzer("list", "--source", "oci", "-q").stdout == ""
+    assert linzer("prune", "--all", check=True).stderr == ""
+    assert not (linzer.home / "cache/OCIs").exists()  # asking makes nothing
 
 
 def test_a_macos_image_breaks_nothing(linzer):

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -127,6 +129,16 @@ static int check_disks(const struct run_args *args, enum config_arch arch, struc
 	return 0;
 }
 
+/* An overlay of a stacked image (store/cache.h) is of a format that only macOS reads. */
+static int check_overlays(const struct vm *vm, struct error *err)
+{
+	if (faccessat(vm->dir, "overlay-1.asif", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return error_set(err, E_VALIDATION,
+			 "this VM came from a stacked image, whose overlays only macOS reads: it "
+			 "can be cloned and pushed, but not run here");
+}
+
 /* What a VM must be to be run here at all. */
 static int check_config(const struct config *config, struct error *err)
 {
@@ -160,6 +172,8 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 		return -E_VALIDATION;
 	}
 	r = check_config(&config, err);
+	if (r == 0)
+		r = check_overlays(&vm, err);
 	return r < 0 ? r : check_disks(args, config.arch, err);
 }
 

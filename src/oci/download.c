@@ -6,11 +6,12 @@
  * A blob is hashed as it arrives and given on at once, each byte once, in however many tries it
  * takes. A later try asks for the rest ("Range: bytes=N-", with If-Range where the registry gave
  * a strong ETag); an answer 206 has to begin at N, and of an answer 200, which is all of it,
- * the first N bytes are skipped. A try that brought RETRY_PROGRESS bytes makes the count of
- * tries begin anew, so that a long blob over a bad line comes through, and one that trickles
- * does not keep us for ever.
+ * the first N bytes are skipped. A try that brought RETRY_PROGRESS bytes before it broke makes the
+ * count of tries begin anew, so that a long blob over a bad line comes through; one that
+ * stalled does not, so that a blob that trickles does not keep us for ever.
  */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -148,7 +149,7 @@ int registry_get_blob(struct remote *remote, const struct blob *blob, remote_wri
 		r = try_once(&registry->session, &d, &request, &response, err);
 		if (r <= 0)
 			break;
-		if (d.received - before >= RETRY_PROGRESS)
+		if (d.received - before >= RETRY_PROGRESS && err->code != ETIMEDOUT)
 			retry.failures = 0;
 		r = retry_wait(&retry, response.retry_after, err);
 		if (r < 0)

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "oci/apple_lz4.h"
 #include "oci/hash.h"
 #include "oci/parallel.h"
@@ -49,6 +50,7 @@ struct work {
 /* What decoding and writing one slice needs at hand. */
 struct incoming {
 	const struct work *work;
+	const struct disk_slice *slice;
 	const volatile bool *stop;
 	struct apple_lz4_decoder *decoder;
 	struct sparse_writer writer;
@@ -228,6 +230,14 @@ static int reuse(const struct work *work, const struct disk_slice *slice, const 
 	return 0;
 }
 
+static int wrong_slice(const struct incoming *in, struct error *err)
+{
+	auto_str place = STR_INIT;
+
+	remote_add_blob_place(in->work->fetch->remote, &in->slice->blob, &place);
+	return error_wrap(err, "%s", place.ptr);
+}
+
 static int receive(void *arg, const void *bytes, size_t len, struct error *err)
 {
 	struct incoming *in = arg;
@@ -236,24 +246,24 @@ static int receive(void *arg, const void *bytes, size_t len, struct error *err)
 		return cancelled(err);
 	in->received += len;
 	report(in->work, len);
-	return apple_lz4_decode(in->decoder, bytes, len, err);
+	return apple_lz4_decode(in->decoder, bytes, len, err) < 0 ? wrong_slice(in, err) : 0;
 }
 
-static int check_content(struct incoming *in, const struct disk_slice *slice, struct error *err)
+static int check_content(struct incoming *in, struct error *err)
 {
+	const struct disk_slice *slice = in->slice;
 	struct digest digest;
 	char found[DIGEST_TEXT], wanted[DIGEST_TEXT];
-	int r;
+	int r = apple_lz4_decode_end(in->decoder, err);
 
-	if (apple_lz4_decoded(in->decoder) != slice->length)
-		return error_set(err, E_INVALID, "it holds %llu plain bytes instead of %llu",
-				 (unsigned long long)apple_lz4_decoded(in->decoder),
-				 (unsigned long long)slice->length);
-	r = sparse_end(&in->writer, &digest, err);
-	if (r < 0)
+	if (r == 0 && apple_lz4_decoded(in->decoder) != slice->length)
+		r = error_set(err, E_INVALID, "it holds %llu plain bytes instead of %llu",
+			      (unsigned long long)apple_lz4_decoded(in->decoder),
+			      (unsigned long long)slice->length);
+	if (r == 0)
+		r = sparse_end(&in->writer, &digest, err);
+	if (r < 0 || digest_equal(&digest, &slice->content))
 		return r;
-	if (digest_equal(&digest, &slice->content))
-		return 0;
 	digest_format(&digest, found);
 	digest_format(&slice->content, wanted);
 	return error_set(err, E_INVALID, "its content is %s instead of %s", found, wanted);
@@ -262,24 +272,20 @@ static int check_content(struct incoming *in, const struct disk_slice *slice, st
 static int download(const struct work *work, const struct disk_slice *slice,
 		    const volatile bool *stop, struct error *err)
 {
-	struct incoming in = { .work = work, .stop = stop, .writer = SPARSE_WRITER_INIT };
-	char digest[DIGEST_TEXT];
+	struct incoming in = {
+		.work = work, .slice = slice, .stop = stop, .writer = SPARSE_WRITER_INIT
+	};
 	int r;
 
 	in.decoder = apple_lz4_decoder_new(slice->length, sparse_write, &in.writer);
 	r = sparse_begin(&in.writer, work->fetch->fd, slice->offset, slice->length, err);
 	if (r == 0)
 		r = remote_get_blob(work->fetch->remote, &slice->blob, receive, &in, err);
-	if (r == 0)
-		r = apple_lz4_decode_end(in.decoder, err);
-	if (r == 0)
-		r = check_content(&in, slice, err);
+	if (r == 0 && check_content(&in, err) < 0)
+		r = wrong_slice(&in, err);
 	in.decoder = apple_lz4_decoder_free(in.decoder);
 	sparse_release(&in.writer);
-	if (r == 0 || r == -E_CANCELLED)
-		return r;
-	digest_format(&slice->blob.digest, digest);
-	return error_wrap(err, "disk slice %s", digest);
+	return r;
 }
 
 /* The content into the place of @slice, which is a hole. */

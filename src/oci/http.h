@@ -19,7 +19,7 @@ struct error;
 struct http;
 
 enum {
-	HTTP_HEADERS_MAX = 256 * 1024, /* bytes of all header lines of one response */
+	HTTP_HEADERS_MAX = 64 * 1024, /* bytes of all header lines of one response */
 	HTTP_PROBLEM_MAX = 16 * 1024, /* what is kept of the body of an error */
 };
 

@@ -505,6 +505,17 @@ static int open_layout(struct layout *layout, bool write, struct error *err)
 	return r;
 }
 
+static void layout_add_place(const struct remote *remote, const char *kind, const char *reference,
+			     struct str *out)
+{
+	const struct layout *layout = (const struct layout *)remote;
+
+	if (str_starts(reference, "sha256:"))
+		str_addf(out, "%s/blobs/sha256/%s", layout->path, reference + strlen("sha256:"));
+	else
+		str_addf(out, "%s/index.json: %s of '%s'", layout->path, kind, reference);
+}
+
 int layout_open(const struct oci_name *name, const struct remote_options *options, bool write,
 		struct remote **remote, struct error *err)
 {
@@ -516,6 +527,7 @@ int layout_open(const struct oci_name *name, const struct remote_options *option
 		.mount_blob = layout_mount_blob,
 		.put_blob = layout_put_blob,
 		.put_manifest = layout_put_manifest,
+		.add_place = layout_add_place,
 	};
 	struct layout *layout = xcalloc(1, sizeof(*layout));
 

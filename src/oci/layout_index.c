@@ -177,28 +177,41 @@ static json_t *add_manifest(json_t *manifests, const char *media_type, const cha
 	return manifest;
 }
 
+/* The descriptor of @digest that is to bear @name: one that does, else one that bears none. */
+static json_t *find_place(json_t *manifests, const char *digest, const char *name)
+{
+	json_t *manifest, *unnamed = NULL;
+	size_t i;
+
+	json_array_foreach (manifests, i, manifest) {
+		if (!has_digest(manifest, digest))
+			continue;
+		if (!*name || has_name(manifest, name))
+			return manifest;
+		if (!unnamed && !*name_of(manifest))
+			unnamed = manifest;
+	}
+	return unnamed;
+}
+
 void layout_index_set(json_t *index, const char *reference, const char *media_type,
 		      const struct layout_entry *entry)
 {
 	json_t *manifests = json_object_get(index, "manifests");
 	const char *name = str_starts(reference, "sha256:") ? "" : reference;
 	char digest[DIGEST_TEXT];
-	json_t *manifest, *place = NULL;
+	json_t *manifest, *place;
 	size_t i;
 
 	digest_format(&entry->digest, digest);
-	json_array_foreach (manifests, i, manifest) {
-		bool same = has_digest(manifest, digest);
-
-		if (same && (has_name(manifest, name) || !*name))
-			place = manifest;
-		else if (same && !*name_of(manifest) && !place)
-			place = manifest;
-		else if (*name && has_name(manifest, name))
-			remove_name(manifest);
-	}
+	place = find_place(manifests, digest, name);
 	if (!place)
 		place = add_manifest(manifests, media_type, digest, entry->size);
-	if (*name)
-		set_name(place, name);
+	if (!*name)
+		return;
+	json_array_foreach (manifests, i, manifest) {
+		if (manifest != place && has_name(manifest, name))
+			remove_name(manifest);
+	}
+	set_name(place, name);
 }

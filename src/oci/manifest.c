@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Theory of operation: the text is bounded before jansson sees it (bytes, and what could become a
- * value, because a value takes up to a hundred times its text). Then the layers are walked twice:
- * once to learn how many there are of which type and whether they may stand in this order, once
- * to fill arrays of just that length.
+ * Theory of operation: a manifest may have tens of thousands of layers and each pull reads those
+ * of all cached images, so it is scanned once and no JSON object is made. Each layer's members, in
+ * whatever order they come, are gathered in a struct descriptor; then its kind decides what must
+ * have been among them. Whether the layers stand in an order in which a stacked image must have
+ * them is noted on the way and asked at the end, when it is known whether this is one.
  */
 #include "oci/manifest.h"
 
@@ -14,13 +15,12 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json.h"
+#include "base/json_scan.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/media.h"
 
-/* Of each layer: itself, its annotations; of those and of its members the commas. */
-enum { CONTAINERS_MAX = 3 * MANIFEST_SLICES_MAX, COMMAS_MAX = 12 * MANIFEST_SLICES_MAX };
+enum { TYPE_MAX = 256 }; /* RFC 6838: 127 characters on either side of the slash */
 
 enum kind { KIND_CONFIG, KIND_DISK, KIND_OVERLAY, KIND_NVRAM, KIND_OLD_DISK, KIND_OTHER, KIND_MAX };
 
@@ -31,354 +31,298 @@ static const char *const media_types[] = {
 };
 static_assert(array_size(media_types) == KIND_OTHER, "each kind has its media type");
 
-struct layers {
-	const json_t *array;
-	size_t count[KIND_MAX];
+/* A member that may come once. */
+struct text_digest {
+	bool seen, valid;
+	struct digest value;
+};
+struct number {
+	bool seen;
+	uint64_t value;
 };
 
-static int check_density(const char *text, size_t len, struct error *err)
-{
-	size_t containers = 0, commas = 0;
+/* What a descriptor says, before anything is asked of it. */
+struct descriptor {
+	bool has_type, has_annotations, has_size;
+	enum kind kind;
+	int64_t size;
+	struct text_digest digest;
+	struct text_digest content, file; /* annotations */
+	struct number length, chunks;
+};
 
-	if (len > MANIFEST_MAX)
-		return error_set(err, E_TOO_BIG, "larger than %d bytes", MANIFEST_MAX);
-	for (size_t i = 0; i < len; i++) {
-		containers += text[i] == '{' || text[i] == '[';
-		commas += text[i] == ',';
-	}
-	if (containers > CONTAINERS_MAX || commas > COMMAS_MAX)
-		return error_set(err, E_TOO_BIG, "more than %d layers", MANIFEST_SLICES_MAX);
+struct parser {
+	struct manifest m;
+	size_t slice_room;
+	size_t count[KIND_MAX];
+	bool seen_config, seen_layers, seen_manifests, seen_annotations, has_type, has_version;
+	char type[TYPE_MAX];
+	int64_t version;
+	struct descriptor first; /* of the disk's slices */
+	size_t in_overlay; /* slices of the last overlay so far */
+	enum kind last; /* the kind of the layer before */
+	bool out_of_order; /* for a stacked image, and the layer with which it began */
+	size_t first_out;
+};
+
+static int once(bool *seen, const char *key, struct error *err)
+{
+	if (*seen)
+		return error_set(err, E_INVALID, "'%s' stands twice", key);
+	*seen = true;
 	return 0;
 }
 
-/* A member that must be there. */
-static int get_string(const json_t *object, const char *key, const char **value, struct error *err)
+static int named(int r, const char *key, struct error *err)
 {
-	int r = json_get_string(object, key, value, err);
-
-	return r == 0 ? error_set(err, E_INVALID, "'%s' is missing", key) : r;
+	return r < 0 ? error_wrap(err, "'%s'", key) : r;
 }
 
-static int get_digest(const json_t *object, const char *key, struct digest *digest,
-		      struct error *err)
+/* A string; one that is too long is as an empty one. */
+static int scan_text(struct json_scan *scan, const char *key, char *text, size_t size,
+		     struct error *err)
 {
-	const char *text = NULL;
-	int r = get_string(object, key, &text, err);
+	return named(json_scan_string(scan, text, size, err), key, err);
+}
 
+static int scan_digest(struct json_scan *scan, const char *key, struct text_digest *digest,
+		       struct error *err)
+{
+	char text[DIGEST_TEXT];
+	int r = once(&digest->seen, key, err);
+
+	if (r == 0)
+		r = scan_text(scan, key, text, sizeof(text), err);
 	if (r < 0)
 		return r;
-	if (digest_parse(text, digest) < 0)
-		return error_set(err, E_INVALID, "'%s' is no SHA-256 digest", key);
-	return 1;
+	digest->valid = digest_parse(text, &digest->value) == 0;
+	return 0;
 }
 
-/* A decimal number in a string. Return: 1, 0 there is none, or error. */
-static int get_number(const json_t *object, const char *key, uint64_t max, uint64_t *value,
-		      struct error *err)
+/* A decimal number in a string. */
+static int scan_number(struct json_scan *scan, const char *key, struct number *number,
+		       struct error *err)
 {
-	const char *text = NULL;
-	int r = json_get_string(object, key, &text, err);
+	char text[32];
+	int r = once(&number->seen, key, err);
 
-	if (r <= 0)
+	if (r == 0)
+		r = scan_text(scan, key, text, sizeof(text), err);
+	if (r < 0)
 		return r;
-	r = str_to_u64(text, max, value);
+	r = str_to_u64(text, MANIFEST_DISK_MAX, &number->value);
 	if (r == -ERANGE)
 		return error_set(err, E_TOO_BIG, "'%s' is larger than %llu", key,
-				 (unsigned long long)max);
-	return r < 0 ? error_set(err, E_INVALID, "'%s' is not a decimal number", key) : 1;
+				 (unsigned long long)MANIFEST_DISK_MAX);
+	return r < 0 ? error_set(err, E_INVALID, "'%s' is not a decimal number", key) : 0;
 }
 
-static int parse_blob(const json_t *object, uint64_t max, struct blob *blob, struct error *err)
+static int layer_annotation(void *arg, struct json_scan *scan, const char *key, struct error *err)
 {
-	int64_t size = 0;
-	int r = get_digest(object, "digest", &blob->digest, err);
+	struct descriptor *d = arg;
+
+	if (strcmp(key, ANNOTATION_SIZE) == 0)
+		return scan_number(scan, key, &d->length, err);
+	if (strcmp(key, ANNOTATION_CONTENT) == 0)
+		return scan_digest(scan, key, &d->content, err);
+	if (strcmp(key, ANNOTATION_FILE_CONTENT) == 0)
+		return scan_digest(scan, key, &d->file, err);
+	if (strcmp(key, ANNOTATION_FILE_CHUNKS) == 0)
+		return scan_number(scan, key, &d->chunks, err);
+	return json_scan_skip(scan, err);
+}
+
+/* An object, or null, which is as if there were none. */
+static int scan_annotations(struct json_scan *scan, json_member_fn member, void *arg, bool *seen,
+			    struct error *err)
+{
+	int r = once(seen, "annotations", err);
 
 	if (r < 0)
 		return r;
-	r = json_get_int(object, "size", 0, INT64_MAX, &size, err);
+	if (json_scan_null(scan)) {
+		*seen = false;
+		return 0;
+	}
+	return named(json_scan_object(scan, member, arg, err), "annotations", err);
+}
+
+static int scan_type(struct json_scan *scan, struct descriptor *d, struct error *err)
+{
+	char text[TYPE_MAX];
+	int r = once(&d->has_type, "mediaType", err);
+
 	if (r == 0)
-		return error_set(err, E_INVALID, "'size' is missing");
+		r = scan_text(scan, "mediaType", text, sizeof(text), err);
+	d->kind = KIND_CONFIG;
+	while (r >= 0 && d->kind < KIND_OTHER && strcmp(text, media_types[d->kind]) != 0)
+		d->kind++;
+	return r;
+}
+
+static int descriptor_member(void *arg, struct json_scan *scan, const char *key, struct error *err)
+{
+	struct descriptor *d = arg;
+	int r;
+
+	if (strcmp(key, "mediaType") == 0)
+		return scan_type(scan, d, err);
+	if (strcmp(key, "digest") == 0)
+		return scan_digest(scan, key, &d->digest, err);
+	if (strcmp(key, "annotations") == 0)
+		return scan_annotations(scan, layer_annotation, d, &d->has_annotations, err);
+	if (strcmp(key, "size") != 0)
+		return json_scan_skip(scan, err);
+	r = once(&d->has_size, key, err);
+	return r < 0 ? r : named(json_scan_integer(scan, &d->size, err), key, err);
+}
+
+static int need_digest(const struct text_digest *digest, const char *key, struct digest *value,
+		       struct error *err)
+{
+	if (!digest->seen)
+		return error_set(err, E_INVALID, "'%s' is missing", key);
+	if (!digest->valid)
+		return error_set(err, E_INVALID, "'%s' is no SHA-256 digest", key);
+	*value = digest->value;
+	return 0;
+}
+
+static int need_blob(const struct descriptor *d, uint64_t max, struct blob *blob, struct error *err)
+{
+	int r = need_digest(&d->digest, "digest", &blob->digest, err);
+
 	if (r < 0)
 		return r;
-	if ((uint64_t)size > max)
+	if (!d->has_size)
+		return error_set(err, E_INVALID, "'size' is missing");
+	if (d->size < 0)
+		return error_set(err, E_INVALID, "'size' is negative");
+	if ((uint64_t)d->size > max)
 		return error_set(err, E_TOO_BIG, "'size' is larger than %llu",
 				 (unsigned long long)max);
-	blob->size = (uint64_t)size;
+	blob->size = (uint64_t)d->size;
 	return 0;
 }
 
-static const char *what_it_is(const char *media_type)
+/* A slice needs both of its annotations. */
+static int need_slice(const struct descriptor *d, struct disk_slice *slice, struct error *err)
 {
-	if (strcmp(media_type, "application/vnd.oci.image.index.v1+json") == 0)
-		return "an image index";
-	if (strcmp(media_type, "application/vnd.docker.distribution.manifest.list.v2+json") == 0)
-		return "a Docker manifest list";
-	if (strcmp(media_type, "application/vnd.docker.distribution.manifest.v2+json") == 0)
-		return "a Docker manifest";
-	return NULL;
-}
-
-/* Is it a manifest at all? */
-static int check_type(const json_t *root, struct error *err)
-{
-	const char *type = OCI_MEDIA_MANIFEST;
-	const char *other;
-	int64_t version = 2;
-	int r = json_get_string(root, "mediaType", &type, err);
-
-	if (r < 0)
-		return r;
-	other = what_it_is(type);
-	if (!other && !json_object_get(root, "layers") && json_object_get(root, "manifests"))
-		other = "an image index";
-	if (other)
-		return error_set(err, E_INVALID, "it is %s, not the manifest of a VM", other);
-	if (strcmp(type, OCI_MEDIA_MANIFEST) != 0)
-		return error_set(err, E_INVALID, "it is of the type '%.100s'", type);
-	r = json_get_int(root, "schemaVersion", INT64_MIN, INT64_MAX, &version, err);
-	if (r >= 0 && version != 2)
-		return error_set(err, E_INVALID, "'schemaVersion' is not 2");
-	return r < 0 ? r : 0;
-}
-
-static void copy_time(struct manifest *m, const char *time)
-{
-	size_t n = strlen(time);
-
-	for (const char *c = time; *c; c++)
-		if (*c < ' ' || *c > '~')
-			return;
-	if (n < sizeof(m->upload_time))
-		memcpy(m->upload_time, time, n + 1);
-}
-
-static int parse_annotations(const json_t *root, struct manifest *m, struct error *err)
-{
-	const json_t *annotations = json_object_get(root, "annotations");
-	const char *time = "";
-	int r;
-
-	if (!annotations || json_is_null(annotations))
-		return 0;
-	if (!json_is_object(annotations))
-		return error_set(err, E_INVALID, "'annotations' is not an object");
-	r = get_number(annotations, ANNOTATION_DISK_SIZE, MANIFEST_DISK_MAX, &m->declared_size,
-		       err);
-	if (r >= 0)
-		r = get_number(annotations, ANNOTATION_BLOCK_SIZE, MANIFEST_DISK_MAX,
-			       &m->block_size, err);
-	if (r >= 0)
-		r = json_get_string(annotations, ANNOTATION_UPLOAD_TIME, &time, err);
-	if (r < 0)
-		return r;
-	copy_time(m, time);
-	return 0;
-}
-
-static int layer_kind(const json_t *layer, enum kind *kind, struct error *err)
-{
-	const char *type = NULL;
-	int r;
-
-	if (!json_is_object(layer))
-		return error_set(err, E_INVALID, "not an object");
-	r = get_string(layer, "mediaType", &type, err);
-	if (r < 0)
-		return r;
-	*kind = KIND_CONFIG;
-	while (*kind < KIND_OTHER && strcmp(type, media_types[*kind]) != 0)
-		(*kind)++;
-	return 0;
-}
-
-/* config, disk ..., overlay ..., nvram: the kinds' own order. */
-static int check_order(const struct layers *layers, struct error *err)
-{
-	enum kind last = KIND_CONFIG, kind = KIND_OTHER;
-	size_t i;
-	json_t *layer;
-
-	json_array_foreach (layers->array, i, layer) {
-		int r = layer_kind(layer, &kind, err);
-
-		if (r < 0)
-			return r;
-		if (kind == KIND_OTHER)
-			return error_set(err, E_INVALID,
-					 "layer %zu of a stacked image is of an unknown type", i);
-		if (kind < last || (i == 0 && kind != KIND_CONFIG))
-			return error_set(err, E_INVALID,
-					 "layer %zu of a stacked image is out of order", i);
-		last = kind;
-	}
-	return 0;
-}
-
-static int check_counts(const struct layers *layers, struct error *err)
-{
-	const size_t *n = layers->count;
-
-	if (n[KIND_OLD_DISK])
-		return error_set(err, E_FAILED,
-				 "Pulling OCI images with legacy disk media type %s is no longer "
-				 "supported, please re-push the image using a current Tart version",
-				 MEDIA_OLD_DISK);
-	if (n[KIND_CONFIG] != 1)
-		return error_set(err, E_INVALID, "%s",
-				 n[KIND_CONFIG] ? "more than one VM config" : "no VM config");
-	if (n[KIND_NVRAM] != 1)
-		return error_set(err, E_INVALID, "%s",
-				 n[KIND_NVRAM] ? "more than one NVRAM" : "no NVRAM");
-	if (!n[KIND_DISK])
-		return error_set(err, E_INVALID, "no disk");
-	if (n[KIND_DISK] + n[KIND_OVERLAY] > MANIFEST_SLICES_MAX)
-		return error_set(err, E_TOO_BIG, "more than %d layers", MANIFEST_SLICES_MAX);
-	return n[KIND_OVERLAY] ? check_order(layers, err) : 0;
-}
-
-static int count_layers(const json_t *root, struct layers *layers, struct error *err)
-{
-	size_t i;
-	json_t *layer;
-
-	layers->array = json_object_get(root, "layers");
-	if (!json_is_array(layers->array))
-		return error_set(err, E_INVALID, "'layers' is not an array");
-	json_array_foreach (layers->array, i, layer) {
-		enum kind kind = KIND_OTHER;
-
-		if (layer_kind(layer, &kind, err) < 0)
-			return error_wrap(err, "layer %zu", i);
-		layers->count[kind]++;
-	}
-	return check_counts(layers, err);
-}
-
-/* The annotations of a slice, which it must have. */
-static int parse_slice(const json_t *layer, struct disk_slice *slice, struct error *err)
-{
-	const json_t *annotations = json_object_get(layer, "annotations");
-	int r = parse_blob(layer, MANIFEST_DISK_MAX, &slice->blob, err);
+	int r = need_blob(d, MANIFEST_DISK_MAX, &slice->blob, err);
 
 	if (r < 0)
 		return r;
 	if (!slice->blob.size)
 		return error_set(err, E_INVALID, "'size' is 0");
-	if (!json_is_object(annotations))
-		return error_set(err, E_INVALID, "'annotations' is missing");
-	r = get_digest(annotations, ANNOTATION_CONTENT, &slice->content, err);
+	r = need_digest(&d->content, ANNOTATION_CONTENT, &slice->content, err);
 	if (r < 0)
 		return r;
-	r = get_number(annotations, ANNOTATION_SIZE, MANIFEST_DISK_MAX, &slice->length, err);
-	if (r == 0)
+	if (!d->length.seen)
 		return error_set(err, E_INVALID, "'%s' is missing", ANNOTATION_SIZE);
-	if (r > 0 && !slice->length)
+	if (!d->length.value)
 		return error_set(err, E_INVALID, "'%s' is 0", ANNOTATION_SIZE);
-	return r < 0 ? r : 0;
-}
-
-/* Put a slice at the end of its file, which is *size long so far. */
-static int append_slice(struct disk_slice *slice, uint64_t *size, struct error *err)
-{
-	slice->offset = *size;
-	if (slice->length > MANIFEST_DISK_MAX - *size)
-		return error_set(err, E_TOO_BIG, "the slices are larger than %llu bytes together",
-				 (unsigned long long)MANIFEST_DISK_MAX);
-	*size += slice->length;
+	slice->length = d->length.value;
 	return 0;
 }
 
-/* What the first slice of a stacked image's disk says of the whole file, if anything. */
-static int parse_disk_file(const json_t *layer, const struct layers *layers, struct manifest *m,
-			   struct error *err)
-{
-	const json_t *annotations = json_object_get(layer, "annotations");
-	uint64_t count = layers->count[KIND_DISK];
-	int r = get_number(annotations, ANNOTATION_FILE_CHUNKS, MANIFEST_SLICES_MAX, &count, err);
-
-	if (r < 0)
-		return r;
-	if (count != layers->count[KIND_DISK])
-		return error_set(err, E_INVALID, "'%s' is not the number of the disk's layers",
-				 ANNOTATION_FILE_CHUNKS);
-	if (!json_object_get(annotations, ANNOTATION_FILE_CONTENT))
-		return 0;
-	r = get_digest(annotations, ANNOTATION_FILE_CONTENT, &m->disk_file, err);
-	m->has_disk_file = r > 0;
-	return r;
-}
-
-static int add_disk(const json_t *layer, const struct layers *layers, struct manifest *m,
-		    struct error *err)
-{
-	struct disk_slice *slice = &m->slices[m->slice_count];
-	int r = parse_slice(layer, slice, err);
-
-	if (r == 0)
-		r = append_slice(slice, &m->disk_size, err);
-	if (r == 0 && !m->slice_count && layers->count[KIND_OVERLAY])
-		r = parse_disk_file(layer, layers, m, err);
-	m->slice_count++;
-	m->disk_slices++;
-	return r;
-}
-
-/* The first slice of an overlay: how many there are of it. */
-static int begin_overlay(const json_t *layer, size_t left, struct manifest *m, struct error *err)
-{
-	const json_t *annotations = json_object_get(layer, "annotations");
-	struct overlay *overlay;
-	uint64_t count = 0;
-	int r = get_number(annotations, ANNOTATION_FILE_CHUNKS, left, &count, err);
-
-	if (r < 0)
-		return r;
-	if (!count)
-		return error_set(err, E_INVALID, "'%s' is missing or 0", ANNOTATION_FILE_CHUNKS);
-	if (m->overlay_count == MANIFEST_OVERLAYS_MAX)
-		return error_set(err, E_TOO_BIG, "more than %d overlays", MANIFEST_OVERLAYS_MAX);
-	overlay = &m->overlays[m->overlay_count++];
-	overlay->slices = &m->slices[m->slice_count];
-	overlay->count = (size_t)count;
-	return get_digest(annotations, ANNOTATION_FILE_CONTENT, &overlay->file, err);
-}
-
-static int add_overlay(const json_t *layer, const struct layers *layers, struct manifest *m,
-		       struct error *err)
-{
-	size_t done = m->slice_count - m->disk_slices;
-	struct disk_slice *slice = &m->slices[m->slice_count];
-	struct overlay *overlay = m->overlay_count ? &m->overlays[m->overlay_count - 1] : NULL;
-	int r = parse_slice(layer, slice, err);
-
-	if (r == 0 && (!overlay || slice == overlay->slices + overlay->count)) {
-		r = begin_overlay(layer, layers->count[KIND_OVERLAY] - done, m, err);
-		overlay = &m->overlays[m->overlay_count ? m->overlay_count - 1 : 0];
-	}
-	if (r >= 0)
-		r = append_slice(slice, &overlay->size, err);
-	m->slice_count++;
-	return r;
-}
-
-static int add_layer(const json_t *layer, const struct layers *layers, struct manifest *m,
+/* Add a slice at the end of its file, which is *size long so far. */
+static int add_slice(struct parser *p, const struct descriptor *d, uint64_t *size,
 		     struct error *err)
 {
-	enum kind kind = KIND_OTHER;
-	int r = layer_kind(layer, &kind, err);
+	struct disk_slice slice;
+	int r = need_slice(d, &slice, err);
 
 	if (r < 0)
 		return r;
-	switch (kind) {
+	if (p->m.slice_count == MANIFEST_SLICES_MAX)
+		return error_set(err, E_TOO_BIG, "more than %d slices", MANIFEST_SLICES_MAX);
+	if (slice.length > MANIFEST_DISK_MAX - *size)
+		return error_set(err, E_TOO_BIG, "the slices are larger than %llu bytes together",
+				 (unsigned long long)MANIFEST_DISK_MAX);
+	slice.offset = *size;
+	*size += slice.length;
+	if (p->m.slice_count == p->slice_room) {
+		p->slice_room = p->slice_room ? p->slice_room * 2 : 64;
+		p->m.slices = xrealloc(p->m.slices, p->slice_room, sizeof(slice));
+	}
+	p->m.slices[p->m.slice_count++] = slice;
+	return 0;
+}
+
+static int add_disk(struct parser *p, const struct descriptor *d, struct error *err)
+{
+	if (!p->m.disk_slices++)
+		p->first = *d;
+	return add_slice(p, d, &p->m.disk_size, err);
+}
+
+/* The first slice of an overlay says how many there are of it. */
+static int begin_overlay(struct parser *p, const struct descriptor *d, struct error *err)
+{
+	struct overlay *overlay;
+
+	if (!d->chunks.value || d->chunks.value > MANIFEST_SLICES_MAX)
+		return error_set(err, E_INVALID, "'%s' is missing or no possible number",
+				 ANNOTATION_FILE_CHUNKS);
+	if (p->m.overlay_count == MANIFEST_OVERLAYS_MAX)
+		return error_set(err, E_TOO_BIG, "more than %d overlays", MANIFEST_OVERLAYS_MAX);
+	if (!p->m.overlays)
+		p->m.overlays = xcalloc(MANIFEST_OVERLAYS_MAX, sizeof(p->m.overlays[0]));
+	overlay = &p->m.overlays[p->m.overlay_count++];
+	overlay->count = (size_t)d->chunks.value;
+	p->in_overlay = 0;
+	return need_digest(&d->file, ANNOTATION_FILE_CONTENT, &overlay->file, err);
+}
+
+static struct overlay *last_overlay(struct parser *p)
+{
+	return p->m.overlay_count ? &p->m.overlays[p->m.overlay_count - 1] : NULL;
+}
+
+static int add_overlay(struct parser *p, const struct descriptor *d, struct error *err)
+{
+	struct overlay *overlay = last_overlay(p);
+
+	if ((!overlay || p->in_overlay == overlay->count) && begin_overlay(p, d, err) < 0)
+		return -err->code;
+	p->in_overlay++;
+	return add_slice(p, d, &last_overlay(p)->size, err);
+}
+
+/* config, disk ..., overlay ..., nvram: the kinds' own order. */
+static void note_order(struct parser *p, enum kind kind, size_t index)
+{
+	if (!p->out_of_order &&
+	    (kind == KIND_OTHER || kind < p->last || (index == 0 && kind != KIND_CONFIG))) {
+		p->out_of_order = true;
+		p->first_out = index;
+	}
+	p->last = kind;
+}
+
+static int old_disk(struct error *err)
+{
+	return error_set(
+		err, E_FAILED,
+		"Pulling OCI images with legacy disk media type %s is no longer supported, "
+		"please re-push the image using a current Tart version",
+		MEDIA_OLD_DISK);
+}
+
+static int add_layer(struct parser *p, const struct descriptor *d, struct error *err)
+{
+	p->count[d->kind]++;
+	switch (d->kind) {
 	case KIND_CONFIG:
-		return parse_blob(layer, MANIFEST_CONFIG_MAX, &m->vm_config, err);
+		return need_blob(d, MANIFEST_CONFIG_MAX, &p->m.vm_config, err);
 	case KIND_DISK:
-		return add_disk(layer, layers, m, err);
+		return add_disk(p, d, err);
 	case KIND_OVERLAY:
-		return add_overlay(layer, layers, m, err);
+		return add_overlay(p, d, err);
 	case KIND_NVRAM:
-		return parse_blob(layer, MANIFEST_SMALL_BLOB_MAX, &m->nvram, err);
+		return need_blob(d, MANIFEST_SMALL_BLOB_MAX, &p->m.nvram, err);
 	case KIND_OLD_DISK:
+		return old_disk(err);
 	case KIND_OTHER:
 	case KIND_MAX:
 		break;
@@ -386,54 +330,198 @@ static int add_layer(const json_t *layer, const struct layers *layers, struct ma
 	return 0;
 }
 
-static int parse_layers(const json_t *root, struct manifest *m, struct error *err)
+static int layer(void *arg, struct json_scan *scan, size_t index, struct error *err)
 {
-	struct layers layers = { 0 };
-	int r = count_layers(root, &layers, err);
-	size_t i;
-	json_t *layer;
+	struct parser *p = arg;
+	struct descriptor d = { 0 };
+	int r = json_scan_object(scan, descriptor_member, &d, err);
+
+	if (r == 0 && !d.has_type)
+		r = error_set(err, E_INVALID, "'mediaType' is missing");
+	if (r == 0) {
+		note_order(p, d.kind, index);
+		r = add_layer(p, &d, err);
+	}
+	return r < 0 && r != -E_FAILED ? error_wrap(err, "layer %zu", index) : r;
+}
+
+/* Only to be shown: what is no such time is none. */
+static int scan_time(struct json_scan *scan, char time[], size_t size, struct error *err)
+{
+	int r = scan_text(scan, ANNOTATION_UPLOAD_TIME, time, size, err);
+
+	for (const char *c = time; r > 0 && *c; c++)
+		if (*c < ' ' || *c > '~') {
+			*time = '\0';
+			break;
+		}
+	return r;
+}
+
+static int manifest_annotation(void *arg, struct json_scan *scan, const char *key,
+			       struct error *err)
+{
+	struct parser *p = arg;
+	struct number number = { 0 };
+	uint64_t *value;
+	int r;
+
+	if (strcmp(key, ANNOTATION_UPLOAD_TIME) == 0)
+		return scan_time(scan, p->m.upload_time, sizeof(p->m.upload_time), err);
+	if (strcmp(key, ANNOTATION_DISK_SIZE) == 0)
+		value = &p->m.declared_size;
+	else if (strcmp(key, ANNOTATION_BLOCK_SIZE) == 0)
+		value = &p->m.block_size;
+	else
+		return json_scan_skip(scan, err);
+	r = scan_number(scan, key, &number, err);
+	if (r == 0)
+		*value = number.value;
+	return r;
+}
+
+static int scan_config(struct parser *p, struct json_scan *scan, struct error *err)
+{
+	struct descriptor d = { 0 };
+	int r = once(&p->seen_config, "config", err);
 
 	if (r < 0)
 		return r;
-	m->slices =
-		xcalloc(layers.count[KIND_DISK] + layers.count[KIND_OVERLAY], sizeof(m->slices[0]));
-	m->overlays = xcalloc(MANIFEST_OVERLAYS_MAX, sizeof(m->overlays[0]));
-	json_array_foreach (layers.array, i, layer)
-		if (add_layer(layer, &layers, m, err) < 0)
-			return error_wrap(err, "layer %zu", i);
+	r = json_scan_object(scan, descriptor_member, &d, err);
+	if (r == 0)
+		r = need_blob(&d, MANIFEST_CONFIG_MAX, &p->m.image_config, err);
+	return named(r, "config", err);
+}
+
+static int root_member(void *arg, struct json_scan *scan, const char *key, struct error *err)
+{
+	struct parser *p = arg;
+	int r;
+
+	if (strcmp(key, "config") == 0)
+		return scan_config(p, scan, err);
+	if (strcmp(key, "annotations") == 0)
+		return scan_annotations(scan, manifest_annotation, p, &p->seen_annotations, err);
+	if (strcmp(key, "layers") == 0) {
+		r = once(&p->seen_layers, key, err);
+		return r < 0 ? r : json_scan_array(scan, layer, p, err);
+	}
+	if (strcmp(key, "mediaType") == 0) {
+		r = once(&p->has_type, key, err);
+		return r < 0 ? r : scan_text(scan, key, p->type, sizeof(p->type), err);
+	}
+	if (strcmp(key, "schemaVersion") == 0) {
+		r = once(&p->has_version, key, err);
+		return r < 0 ? r : named(json_scan_integer(scan, &p->version, err), key, err);
+	}
+	p->seen_manifests = p->seen_manifests || strcmp(key, "manifests") == 0;
+	return json_scan_skip(scan, err);
+}
+
+static const char *what_it_is(const struct parser *p)
+{
+	if (strcmp(p->type, "application/vnd.oci.image.index.v1+json") == 0)
+		return "an image index";
+	if (strcmp(p->type, "application/vnd.docker.distribution.manifest.list.v2+json") == 0)
+		return "a Docker manifest list";
+	if (strcmp(p->type, "application/vnd.docker.distribution.manifest.v2+json") == 0)
+		return "a Docker manifest";
+	return p->seen_manifests && !p->seen_layers ? "an image index" : NULL;
+}
+
+/* Is it a manifest at all? */
+static int check_type(const struct parser *p, struct error *err)
+{
+	const char *other = what_it_is(p);
+
+	if (other)
+		return error_set(err, E_INVALID, "it is %s", other);
+	if (p->has_type && strcmp(p->type, OCI_MEDIA_MANIFEST) != 0)
+		return error_set(err, E_INVALID, "it is of the type '%.100s'", p->type);
+	if (p->has_version && p->version != 2)
+		return error_set(err, E_INVALID, "'schemaVersion' is not 2");
+	if (!p->seen_config)
+		return error_set(err, E_INVALID, "'config' is missing");
+	if (!p->seen_layers)
+		return error_set(err, E_INVALID, "'layers' is missing");
 	return 0;
 }
 
-static int parse_root(const json_t *root, struct manifest *m, struct error *err)
+static int check_counts(const struct parser *p, struct error *err)
 {
-	const json_t *config = json_object_get(root, "config");
-	int r = check_type(root, err);
+	const size_t *n = p->count;
 
-	if (r < 0)
-		return r;
-	if (!json_is_object(config))
-		return error_set(err, E_INVALID, "'config' is not an object");
-	if (parse_blob(config, MANIFEST_CONFIG_MAX, &m->image_config, err) < 0)
-		return error_wrap(err, "'config'");
-	r = parse_annotations(root, m, err);
-	return r < 0 ? r : parse_layers(root, m, err);
+	if (n[KIND_CONFIG] != 1)
+		return error_set(err, E_INVALID, "%s",
+				 n[KIND_CONFIG] ? "more than one VM config" : "no VM config");
+	if (n[KIND_NVRAM] != 1)
+		return error_set(err, E_INVALID, "%s",
+				 n[KIND_NVRAM] ? "more than one NVRAM" : "no NVRAM");
+	return n[KIND_DISK] ? 0 : error_set(err, E_INVALID, "no disk");
+}
+
+/* What only later Tarts know, and are strict about. */
+static int check_stacked(struct parser *p, struct error *err)
+{
+	const struct descriptor *first = &p->first;
+
+	if (p->out_of_order)
+		return error_set(
+			err, E_INVALID,
+			"layer %zu of a stacked image is of an unknown type or out of order",
+			p->first_out);
+	if (p->in_overlay < last_overlay(p)->count)
+		return error_set(err, E_INVALID, "'%s' is more than there are",
+				 ANNOTATION_FILE_CHUNKS);
+	if (first->chunks.seen && first->chunks.value != p->m.disk_slices)
+		return error_set(err, E_INVALID, "'%s' is not the number of the disk's slices",
+				 ANNOTATION_FILE_CHUNKS);
+	p->m.has_disk_file = first->file.seen;
+	return first->file.seen
+		       ? need_digest(&first->file, ANNOTATION_FILE_CONTENT, &p->m.disk_file, err)
+		       : 0;
+}
+
+/* The array has its place now. */
+static void share_slices(struct manifest *m)
+{
+	struct disk_slice *at = m->slices + m->disk_slices;
+
+	for (size_t i = 0; i < m->overlay_count; i++) {
+		m->overlays[i].slices = at;
+		at += m->overlays[i].count;
+	}
+}
+
+static int parse(struct parser *p, const void *bytes, size_t len, struct error *err)
+{
+	struct json_scan scan;
+	int r;
+
+	if (len > MANIFEST_MAX)
+		return error_set(err, E_TOO_BIG, "larger than %d bytes", MANIFEST_MAX);
+	json_scan_begin(&scan, bytes, len);
+	r = json_scan_object(&scan, root_member, p, err);
+	if (r == 0)
+		r = json_scan_end(&scan, err);
+	if (r == 0)
+		r = check_type(p, err);
+	if (r == 0)
+		r = check_counts(p, err);
+	return r < 0 || !p->m.overlay_count ? r : check_stacked(p, err);
 }
 
 int manifest_parse(const void *bytes, size_t len, struct manifest *manifest, struct error *err)
 {
-	auto_manifest parsed = MANIFEST_INIT;
-	auto_json *root = NULL;
-	int r = check_density(bytes, len, err);
+	struct parser parser = { 0 };
+	int r = parse(&parser, bytes, len, err);
 
-	if (r == 0)
-		r = json_parse_object(bytes, len, &root, err);
-	if (r == 0)
-		r = parse_root(root, &parsed, err);
-	if (r < 0)
+	if (r < 0) {
+		manifest_release(&parser.m);
 		return r == -E_FAILED ? r : error_wrap(err, "the manifest is not one of a VM");
-	*manifest = parsed;
-	/* NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
-	parsed = (struct manifest)MANIFEST_INIT;
+	}
+	share_slices(&parser.m);
+	*manifest = parser.m;
 	return 0;
 }
 

@@ -48,6 +48,9 @@ static int unexpected(const struct cursor *c, struct error *err)
 	if (!*c->at)
 		return error_set(err, E_FAILED,
 				 "failed to parse remote name: unexpected end (character %zu)", n);
+	if ((unsigned char)*c->at >= 0x80) /* a part of a character alone would be no text */
+		return error_set(err, E_FAILED,
+				 "failed to parse remote name: not ASCII (character %zu)", n);
 	return error_set(err, E_FAILED,
 			 "failed to parse remote name: unexpected '%c' (character %zu)", *c->at, n);
 }

@@ -32,6 +32,14 @@ static void registry_free(struct remote *remote)
 	free(registry);
 }
 
+static void registry_add_place(const struct remote *remote, const char *kind, const char *reference,
+			       struct str *out)
+{
+	const struct registry *registry = (const struct registry *)remote;
+
+	session_add_url(&registry->session, out, "%s/%s/%s", registry->repository, kind, reference);
+}
+
 static int check_reference(const struct http_request *request, const char *reference,
 			   const struct digest *found, struct error *err)
 {
@@ -123,6 +131,7 @@ int registry_open(const struct oci_name *name, const struct remote_options *opti
 		.mount_blob = registry_mount_blob,
 		.put_blob = registry_put_blob,
 		.put_manifest = registry_put_manifest,
+		.add_place = registry_add_place,
 	};
 	struct registry *registry = xcalloc(1, sizeof(*registry));
 

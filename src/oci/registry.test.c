@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -278,6 +279,48 @@ static void a_registry_that_is_not_there_is_tried_and_named(void **state)
 	(void)state;
 	assert_true(remote_check_login(host, true, "user", "password", &err) < 0);
 	assert_true(str_starts(err.text, start));
+	assert_true(str_ends(err.text, ": Connection refused"));
+}
+
+struct sharer {
+	struct remote *remote;
+	struct blob blob;
+	const uint8_t *bytes;
+	unsigned right;
+};
+
+static void *get_and_look(void *arg)
+{
+	struct sharer *sharer = arg;
+
+	for (int i = 0; i < 5; i++) {
+		auto_str got = STR_INIT;
+		struct error err = ERROR_INIT;
+
+		if (remote_get_small_blob(sharer->remote, &sharer->blob, BLOB, &got, &err) == 0 &&
+		    remote_has_blob(sharer->remote, &sharer->blob, &err) == 1 &&
+		    memcmp(got.ptr, sharer->bytes, sharer->blob.size) == 0)
+			__atomic_add_fetch(&sharer->right, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void threads_share_a_repository(void **state)
+{
+	auto_free uint8_t *bytes = xmalloc(BLOB);
+	struct sharer sharer = { .remote = open_repository("shared", 0), .bytes = bytes };
+	struct error err = ERROR_INIT;
+	pthread_t threads[8];
+
+	(void)state;
+	make_blob(bytes, BLOB, 9, &sharer.blob);
+	assert_int_equal(remote_put_small_blob(sharer.remote, &sharer.blob, bytes, &err), 0);
+	for (size_t i = 0; i < array_size(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, get_and_look, &sharer), 0);
+	for (size_t i = 0; i < array_size(threads); i++)
+		(void)pthread_join(threads[i], NULL);
+	assert_int_equal(sharer.right, 5 * array_size(threads));
+	remote_free(sharer.remote);
 }
 
 int main(void)
@@ -289,6 +332,7 @@ int main(void)
 		cmocka_unit_test(a_blob_is_mounted_from_another_repository),
 		cmocka_unit_test(a_manifest_travels),
 		cmocka_unit_test(what_is_missing_is_named),
+		cmocka_unit_test(threads_share_a_repository),
 		cmocka_unit_test(a_login_without_need_is_accepted),
 		cmocka_unit_test(a_registry_that_is_not_there_is_tried_and_named),
 	};

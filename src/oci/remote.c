@@ -29,6 +29,19 @@ int remote_get_manifest(struct remote *remote, const char *reference, struct str
 	return remote->ops->get_manifest(remote, reference, out, digest, err);
 }
 
+void remote_add_manifest_place(const struct remote *remote, const char *reference, struct str *out)
+{
+	remote->ops->add_place(remote, "manifests", reference, out);
+}
+
+void remote_add_blob_place(const struct remote *remote, const struct blob *blob, struct str *out)
+{
+	char digest[DIGEST_TEXT];
+
+	digest_format(&blob->digest, digest);
+	remote->ops->add_place(remote, "blobs", digest, out);
+}
+
 int remote_get_blob(struct remote *remote, const struct blob *blob, remote_write_fn write,
 		    void *arg, struct error *err)
 {

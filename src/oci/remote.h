@@ -31,6 +31,9 @@ struct remote_options {
 	const char *home; /* for our own credentials file, $home/auth.json */
 	/* told of each wait before another try ("retrying ..."), from any thread; may be NULL */
 	void (*notice)(void *arg, const char *text);
+	/* told what a person should know though it is no error, for stderr: credentials that were
+	 * passed over; NULL: notice() is told */
+	void (*warning)(void *arg, const char *text);
 	/* asked at least once a second: true ends what is waited for with E_CANCELLED; may be NULL
 	 */
 	bool (*cancelled)(void *arg);
@@ -48,6 +51,13 @@ struct remote *remote_free(struct remote *remote);
  */
 int remote_get_manifest(struct remote *remote, const char *reference, struct str *out,
 			struct digest *digest, struct error *err) must_use_;
+
+/*
+ * Append where a manifest or a blob is: its URL, or its path in a layout. For errors in what came
+ * as it should; those of the functions here name it themselves.
+ */
+void remote_add_manifest_place(const struct remote *remote, const char *reference, struct str *out);
+void remote_add_blob_place(const struct remote *remote, const struct blob *blob, struct str *out);
 
 /* Takes the next bytes of a blob, in order, each once. Return: 0, or an error that ends it. */
 typedef int (*remote_write_fn)(void *arg, const void *bytes, size_t len, struct error *err);

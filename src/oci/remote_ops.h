@@ -8,6 +8,9 @@
 
 struct remote_ops {
 	void (*free)(struct remote *remote);
+	/* @kind: "manifests" or "blobs" (distribution-spec, section Endpoints) */
+	void (*add_place)(const struct remote *remote, const char *kind, const char *reference,
+			  struct str *out);
 	int (*get_manifest)(struct remote *remote, const char *reference, struct str *out,
 			    struct digest *digest, struct error *err);
 	int (*get_blob)(struct remote *remote, const struct blob *blob, remote_write_fn write,

@@ -20,13 +20,13 @@ struct http_response;
 enum {
 	RETRY_TRIES = 5,
 	RETRY_AFTER_MAX_MS = 5 * 60 * 1000,
-	RETRY_PROGRESS = 256 * 1024, /* bytes of one try that count as progress: a peer that sends
-					a byte a second makes none */
+	RETRY_PROGRESS = 16 * 1024, /* bytes of one try that count as progress */
 };
 
 struct retry_policy {
 	uint64_t base_ms;
-	void (*notice)(void *arg, const char *text); /* may be NULL */
+	void (*notice)(void *arg, const char *text); /* of other tries; may be NULL */
+	void (*warning)(void *arg, const char *text); /* of all else; may be NULL */
 	bool (*cancelled)(void *arg); /* may be NULL */
 	void *arg;
 };

@@ -35,9 +35,11 @@ void session_init(struct session *session, const struct session_settings *settin
 
 	*session = (struct session){ .http = http_new(&http),
 				     .base = str_format("%sv2/", registry),
-				     .rights = settings->write ? "pull,push" : "pull" };
+				     .actions = settings->write ? "pull,push" : "pull" };
 	session->policy = (struct retry_policy){ .base_ms = retry_base_ms(),
 						 .notice = options->notice,
+						 .warning = options->warning ? options->warning
+									     : options->notice,
 						 .cancelled = options->cancelled,
 						 .arg = options->arg };
 	session->tokens = tokens_new(&(struct tokens_settings){ .http = session->http,
@@ -89,8 +91,7 @@ static int follow(struct str *url, const struct http_response *response, unsigne
 	int r;
 
 	if (++*hops > SESSION_REDIRECTS)
-		return error_set(err, E_PROTOCOL, "is sent on more than %d times",
-				 SESSION_REDIRECTS);
+		return error_set(err, E_PROTOCOL, "more than %d redirects", SESSION_REDIRECTS);
 	r = url_resolve(url->ptr, response->location, &next, err);
 	if (r < 0)
 		return r;
@@ -103,11 +104,12 @@ static int follow(struct str *url, const struct http_response *response, unsigne
 static int try_along(struct session *session, struct http_request *request, const char *from,
 		     struct str *url, struct http_response *response, struct error *err)
 {
+	const struct rights rights = { .actions = session->actions, .from = from };
 	auto_str header = STR_INIT;
 	bool renewed = false;
 	unsigned hops = 0;
 
-	tokens_header(session->tokens, session->rights, from, &header);
+	tokens_header(session->tokens, &rights, &header);
 	for (;;) {
 		bool own = url_same_origin(session->base, url->ptr);
 		int r;
@@ -122,8 +124,7 @@ static int try_along(struct session *session, struct http_request *request, cons
 		}
 		if (response->status == 401 && own && !renewed) {
 			renewed = true;
-			r = tokens_renew(session->tokens, session->rights, from, response, &header,
-					 err);
+			r = tokens_renew(session->tokens, &rights, request, response, &header, err);
 			if (r < 0) /* says itself what it is about */
 				return r;
 			if (r > 0)

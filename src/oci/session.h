@@ -26,7 +26,7 @@ struct session {
 	struct tokens *tokens;
 	struct retry_policy policy;
 	char *base; /* "https://host/v2/" */
-	const char *rights; /* "pull" or "pull,push" */
+	const char *actions; /* "pull" or "pull,push" */
 };
 
 struct session_settings {

@@ -39,6 +39,8 @@ int status_error(struct error *err, const char *when, const struct http_request 
 	auto_str details = STR_INIT;
 
 	status_add_details(request, response, &details);
+	if (response->status == 401 && request->own_host)
+		str_adds(&details, ", see login: the credentials are missing or wrong");
 	return error_set(err, E_FAILED,
 			 "Error: UnexpectedHTTPStatusCode(when: \"%s\", code: %d, details: \"%s\")",
 			 when, response->status, details.ptr);

@@ -25,10 +25,11 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "oci/auth.h"
+#include "oci/challenge.h"
 #include "oci/http.h"
 #include "oci/retry.h"
 #include "oci/status.h"
+#include "oci/token_json.h"
 #include "oci/url.h"
 
 enum { TOKEN_REDIRECTS = 5 };
@@ -118,15 +119,15 @@ static bool is_live(const struct grant *grant)
 	return grant && (!grant->expires || grant->expires > time(NULL));
 }
 
-static char *make_key(const char *rights, const char *from)
+static char *make_key(const struct rights *rights)
 {
-	return str_format("%s %s", rights, from ? from : "");
+	return str_format("%s %s", rights->actions, rights->from ? rights->from : "");
 }
 
-void tokens_header(struct tokens *tokens, const char *rights, const char *from, struct str *header)
+void tokens_header(struct tokens *tokens, const struct rights *rights, struct str *header)
 {
 	auto_lock *held = lock(tokens);
-	auto_free char *key = make_key(rights, from);
+	auto_free char *key = make_key(rights);
 	const struct grant *grant = find_grant(tokens, key);
 
 	(void)held;
@@ -158,11 +159,11 @@ static void tell_warnings(const struct tokens *tokens, char *warnings)
 	const struct retry_policy *policy = tokens->settings.policy;
 	char *rest = warnings;
 
-	while (policy->notice && rest && *rest) {
+	while (policy->warning && rest && *rest) {
 		const char *line = strsep(&rest, "\n");
 
 		if (*line)
-			policy->notice(policy->arg, line);
+			policy->warning(policy->arg, line);
 	}
 }
 
@@ -208,21 +209,22 @@ static bool has_password(const struct credentials *credentials)
 }
 
 /*
- * What the registry asks for is what its challenge says; only for the repository itself we ask
- * for all rights of the work ahead at once, instead of for each the first time that it is missing.
+ * What the registry asks for is what its challenge says; only whoever is to write asks for all
+ * rights of the work ahead at once, instead of for each the first time that it is missing.
  */
 static void add_scopes(const struct tokens *tokens, const struct challenge *challenge,
-		       const char *rights, const char *from, struct strings *scopes)
+		       const struct rights *rights, struct strings *scopes)
 {
 	auto_free char *own =
 		str_format("repository:%s:", tokens->repository ? tokens->repository : "");
 
-	if (challenge->scope && str_starts(challenge->scope, own) && !strchr(challenge->scope, ' '))
-		strings_addf(scopes, "%s%s", own, rights);
+	if (challenge->scope && str_starts(challenge->scope, own) &&
+	    !strchr(challenge->scope, ' ') && strcmp(rights->actions, "pull") != 0)
+		strings_addf(scopes, "%s%s", own, rights->actions);
 	else if (challenge->scope)
 		strings_add(scopes, challenge->scope);
-	if (from)
-		strings_addf(scopes, "repository:%s:pull", from);
+	if (rights->from)
+		strings_addf(scopes, "repository:%s:pull", rights->from);
 }
 
 static void add_parameter(struct str *form, const char *key, const char *value)
@@ -284,7 +286,7 @@ static int ask_once(struct tokens *tokens, struct http_request *request, const c
 		if (r != HTTP_DONE || request->source || !is_redirect(response))
 			break;
 		if (hop == TOKEN_REDIRECTS)
-			r = error_set(err, E_PROTOCOL, "is sent on more than %d times", hop);
+			r = error_set(err, E_PROTOCOL, "more than %d redirects", hop);
 		if (r == HTTP_DONE)
 			r = url_resolve(url.ptr, response->location, &next, err);
 		str_release(&url);
@@ -331,16 +333,18 @@ static int ask(struct tokens *tokens, struct http_request *request, const char *
 	return r;
 }
 
+/* It has to be a whole address, and https where the registry's is. */
 static int check_realm(const struct tokens *tokens, const struct challenge *challenge,
-		       struct str *realm, struct error *err)
+		       struct str *realm, const char *details, struct error *err)
 {
-	int r = url_resolve(tokens->registry, challenge->realm, realm, err);
+	bool whole =
+		str_starts(challenge->realm, "http://") || str_starts(challenge->realm, "https://");
 
-	if (r < 0)
+	if (!whole || url_resolve(tokens->registry, challenge->realm, realm, err) < 0)
 		return error_set(err, E_FAILED,
-				 "Error: AuthFailed(why: \"the realm is no URL to send credentials "
-				 "to\", details: \"%s: %.200s\")",
-				 tokens->host, challenge->realm);
+				 "Error: AuthFailed(why: \"the realm is no address to send "
+				 "credentials to\", details: \"%s: %.150s\")",
+				 details, challenge->realm);
 	return 0;
 }
 
@@ -376,20 +380,21 @@ static int fetch(struct tokens *tokens, const struct challenge *challenge,
 	return r;
 }
 
-static int renew_bearer(struct tokens *tokens, const char *rights, const char *from,
-			struct challenge *challenge, struct str *header, struct error *err)
+static int renew_bearer(struct tokens *tokens, const struct rights *rights,
+			struct challenge *challenge, const char *details, struct str *header,
+			struct error *err)
 {
-	auto_free char *key = make_key(rights, from);
+	auto_free char *key = make_key(rights);
 	auto_str realm = STR_INIT, value = STR_INIT;
 	auto_strings scopes = VEC_INIT;
 	auto_token token = TOKEN_INIT;
-	int r = check_realm(tokens, challenge, &realm, err);
+	int r = check_realm(tokens, challenge, &realm, details, err);
 
 	if (r < 0)
 		return r;
 	free(challenge->realm);
 	challenge->realm = str_detach(&realm);
-	add_scopes(tokens, challenge, rights, from, &scopes);
+	add_scopes(tokens, challenge, rights, &scopes);
 	r = fetch(tokens, challenge, &scopes, &token, err);
 	if (r < 0)
 		return r;
@@ -399,10 +404,9 @@ static int renew_bearer(struct tokens *tokens, const char *rights, const char *f
 	return r;
 }
 
-static int renew_basic(struct tokens *tokens, const char *rights, const char *from,
-		       struct str *header)
+static int renew_basic(struct tokens *tokens, const struct rights *rights, struct str *header)
 {
-	auto_free char *key = make_key(rights, from);
+	auto_free char *key = make_key(rights);
 	auto_str value = STR_INIT;
 	int r;
 
@@ -415,7 +419,7 @@ static int renew_basic(struct tokens *tokens, const char *rights, const char *fr
 }
 
 static int read_challenges(const struct http_response *response, struct challenge *best,
-			   struct error *err)
+			   const char *details, struct error *err)
 {
 	struct error why = ERROR_INIT;
 	const struct strings *headers = &response->challenges;
@@ -423,23 +427,26 @@ static int read_challenges(const struct http_response *response, struct challeng
 	if (!headers->len)
 		return error_set(err, E_FAILED,
 				 "Error: AuthFailed(why: \"got HTTP 401, but WWW-Authenticate "
-				 "header is missing\", details: \"\")");
+				 "header is missing\", details: \"%s\")",
+				 details);
 	for (size_t i = 0; i < headers->len; i++)
 		(void)!challenge_parse(headers->items[i], best, &why);
 	if (best->scheme == CHALLENGE_BASIC || best->scheme == CHALLENGE_BEARER)
 		return 0;
 	return error_set(err, E_FAILED,
-			 "Error: AuthFailed(why: \"the registry asks for something else than Basic "
-			 "or Bearer\", details: \"%.200s\")",
-			 headers->items[0]);
+			 "Error: AuthFailed(why: \"got HTTP 401, but no Basic or Bearer "
+			 "challenge\", details: \"%s: %.150s\")",
+			 details, headers->items[0]);
 }
 
-int tokens_renew(struct tokens *tokens, const char *rights, const char *from,
-		 const struct http_response *response, struct str *header, struct error *err)
+int tokens_renew(struct tokens *tokens, const struct rights *rights,
+		 const struct http_request *request, const struct http_response *response,
+		 struct str *header, struct error *err)
 {
 	auto_lock *held = lock(tokens);
-	auto_free char *key = make_key(rights, from);
+	auto_free char *key = make_key(rights);
 	auto_challenge challenge = CHALLENGE_INIT;
+	auto_str details = STR_INIT;
 	const struct grant *grant = find_grant(tokens, key);
 	int r;
 
@@ -449,12 +456,13 @@ int tokens_renew(struct tokens *tokens, const char *rights, const char *from,
 		str_adds(header, grant->header); /* another thread was quicker */
 		return 1;
 	}
-	r = read_challenges(response, &challenge, err);
+	status_add_details(request, response, &details);
+	r = read_challenges(response, &challenge, details.ptr, err);
 	if (r >= 0)
 		r = look_up(tokens, err);
 	if (r < 0)
 		return r;
 	if (challenge.scheme == CHALLENGE_BASIC)
-		return renew_basic(tokens, rights, from, header);
-	return renew_bearer(tokens, rights, from, &challenge, header, err);
+		return renew_basic(tokens, rights, header);
+	return renew_bearer(tokens, rights, &challenge, details.ptr, header, err);
 }

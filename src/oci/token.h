@@ -7,14 +7,12 @@
  * asks for some, and the tokens got with them, one for each set of rights.
  */
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/attr.h"
 #include "oci/credentials.h"
 
 struct error;
 struct http;
+struct http_request;
 struct http_response;
 struct retry_policy;
 struct str;
@@ -33,17 +31,20 @@ struct tokens_settings {
 struct tokens *tokens_new(const struct tokens_settings *settings);
 struct tokens *tokens_free(struct tokens *tokens);
 
+/* What is to be allowed. */
+struct rights {
+	const char *actions; /* "pull" or "pull,push", of the repository itself */
+	const char *from; /* another repository to be pulled from, or NULL */
+};
+
+/* Replace @header by the value to send; "": none is known or needed, or it has expired. */
+void tokens_header(struct tokens *tokens, const struct rights *rights, struct str *header);
 /*
- * Replace @header by the value to send for @rights: "pull" or "pull,push", with @from != NULL and
- * pulling from that repository, too. "": none is known or needed, or it has expired.
+ * The registry gave @response, 401, to @request with @header: replace that by a better one. Return:
+ * 1 done; 0 there is none better (no credentials for Basic); or error, which says all.
  */
-void tokens_header(struct tokens *tokens, const char *rights, const char *from, struct str *header);
-/*
- * The registry answered 401 to a request with @header: replace that by a better one. Return: 1
- * done; 0 there is none better (no credentials for Basic); or error.
- */
-int tokens_renew(struct tokens *tokens, const char *rights, const char *from,
-		 const struct http_response *response, struct str *header,
-		 struct error *err) must_use_;
+int tokens_renew(struct tokens *tokens, const struct rights *rights,
+		 const struct http_request *request, const struct http_response *response,
+		 struct str *header, struct error *err) must_use_;
 
 #endif

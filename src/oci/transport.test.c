@@ -175,7 +175,6 @@ static void a_registry_without_ranges_is_read_again(void **state)
 static void progress_makes_the_count_begin_anew(void **state)
 {
 	struct server_step steps[8];
-	auto_free char *reply = NULL;
 
 	(void)state;
 	for (size_t i = 0; i < 6; i++)
@@ -185,6 +184,23 @@ static void progress_makes_the_count_begin_anew(void **state)
 					 NULL,	       REST("300000-599999/600000"),
 					 bytes + HALF, HALF };
 	blob_comes(begin_chunked(steps, 7, false, 0));
+}
+
+static void a_bad_line_is_put_up_with(void **state)
+{
+	enum { PIECE = 40000, COUNT = SIZE / PIECE };
+	struct server_step steps[COUNT];
+	char replies[COUNT][100];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT; i++) {
+		(void)snprintf(replies[i], sizeof(replies[i]), REST("%zu-599999/600000"),
+			       i * PIECE);
+		steps[i] =
+			(struct server_step){ BLOB_GET,		 NULL, NULL, i ? replies[i] : WHOLE,
+					      bytes + i * PIECE, PIECE };
+	}
+	blob_comes(BEGIN(steps, false));
 }
 
 static void five_failures_are_enough(void **state)
@@ -309,7 +325,7 @@ static void redirects_in_a_circle_end(void **state)
 	for (size_t i = 0; i < 6; i++)
 		steps[i] = (struct server_step){ "GET /", NULL, NULL,
 						 SENT_ON("307 Again", "/again?token=secret") };
-	blob_fails(BEGIN(steps, false), E_PROTOCOL, "is sent on more than 5 times");
+	blob_fails(BEGIN(steps, false), E_PROTOCOL, "more than 5 redirects");
 }
 
 static void redirects_to_files_are_refused(void **state)
@@ -361,6 +377,50 @@ static void a_token_server_that_refuses_is_named(void **state)
 	blob_fails(
 		BEGIN(steps, false), E_FAILED,
 		"Error: AuthFailed(why: \"got HTTP 403 while fetching a token\", details: \"GET ");
+}
+
+/* What cannot be understood gets no credentials, and the line says whose it is. */
+static void challenges_of_no_use(void **state)
+{
+	static const char *const challenges[] = {
+		"",
+		"Whatever",
+		"Negotiate",
+		"Digest realm=\"x\"",
+		"Bearer service=\"x\"",
+		"Bearer realm=\"\"",
+		"Bearer realm=\"/token\"",
+		"Bearer realm=\"file:///etc/passwd\"",
+		"Bearer realm=\"http://[::1\"",
+		"Bearer realm=\"http://127.0.0.1:$PORT/token",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(challenges); i++) {
+		auto_free char *reply =
+			str_format("HTTP/1.1 401 No\r\n" CLOSE "Content-Length: 0\r\n"
+				   "WWW-Authenticate: %s\r\n\r\n",
+				   challenges[i]);
+		const struct server_step steps[] = { { BLOB_GET, NULL, NULL, reply } };
+
+		blob_fails(BEGIN(steps, false), E_FAILED, "Error: AuthFailed(why: \"");
+	}
+}
+
+static void a_token_is_asked_for_what_the_registry_says(void **state)
+{
+	const struct server_step steps[] = {
+		{ BLOB_GET, NULL, NULL,
+		  "HTTP/1.1 401 No\r\n" CLOSE "Content-Length: 0\r\n"
+		  "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:$PORT/token\","
+		  "scope=\"repository:a/b:pull,push registry:catalog:*\"\r\n\r\n" },
+		{ "GET /token?scope=repository%3Aa%2Fb%3Apull%2Cpush%20registry%3Acatalog%3A%2A ",
+		  NULL, NULL, TOKEN("one") },
+		{ BLOB_GET, "Authorization: Bearer one\r\n", NULL, WHOLE, bytes, SIZE },
+	};
+
+	(void)state;
+	blob_comes(BEGIN(steps, false));
 }
 
 static void a_401_without_challenge_is_named(void **state)
@@ -679,6 +739,7 @@ int main(void)
 		cmocka_unit_test_setup(a_blob_is_resumed_where_it_broke_off, set_up),
 		cmocka_unit_test_setup(a_registry_without_ranges_is_read_again, set_up),
 		cmocka_unit_test_setup(progress_makes_the_count_begin_anew, set_up),
+		cmocka_unit_test_setup(a_bad_line_is_put_up_with, set_up),
 		cmocka_unit_test_setup(five_failures_are_enough, set_up),
 		cmocka_unit_test_setup(the_rest_has_to_be_the_rest, set_up),
 		cmocka_unit_test_setup(a_part_that_nobody_asked_for_is_refused, set_up),
@@ -693,6 +754,8 @@ int main(void)
 		cmocka_unit_test_setup(a_token_that_expires_is_replaced, set_up),
 		cmocka_unit_test_setup(a_token_that_is_refused_ends_it, set_up),
 		cmocka_unit_test_setup(a_token_server_that_refuses_is_named, set_up),
+		cmocka_unit_test_setup(challenges_of_no_use, set_up),
+		cmocka_unit_test_setup(a_token_is_asked_for_what_the_registry_says, set_up),
 		cmocka_unit_test_setup(a_401_without_challenge_is_named, set_up),
 		cmocka_unit_test_setup(basic_needs_credentials, set_up),
 		cmocka_unit_test_setup(a_realm_without_credentials_gives_a_token_too, set_up),

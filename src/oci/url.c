@@ -78,10 +78,10 @@ int url_resolve(const char *base, const char *location, struct str *out, struct 
 
 	if (!url || strlen(location) > URL_MAX ||
 	    curl_url_set(url, CURLUPART_URL, location, 0) != CURLUE_OK)
-		return error_set(err, E_PROTOCOL, "is sent on to a malformed address");
+		return error_set(err, E_PROTOCOL, "the address that it is sent on to is malformed");
 	if (!has_scheme(url, "https") && !has_scheme(url, "http"))
 		return error_set(err, E_PROTOCOL,
-				 "is sent on to something that is not http or https");
+				 "the address that it is sent on to is not http or https");
 	if (secure && !has_scheme(url, "https"))
 		return error_set(err, E_PROTOCOL,
 				 "is sent on from https to http, which is refused");
@@ -89,7 +89,7 @@ int url_resolve(const char *base, const char *location, struct str *out, struct 
 	(void)curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
 	(void)curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
 	if (curl_url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK || strlen(text) > URL_MAX)
-		return error_set(err, E_PROTOCOL, "is sent on to a malformed address");
+		return error_set(err, E_PROTOCOL, "the address that it is sent on to is malformed");
 	str_adds(out, text);
 	return 0;
 }

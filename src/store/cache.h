@@ -77,15 +77,20 @@ int cache_publish(const struct home *home, const struct oci_name *name, const st
  */
 int cache_link(const struct home *home, const struct oci_name *name, const struct digest *digest,
 	       struct error *err) must_use_;
-/* delete: the link of a tag, the directory of a digest; then gc. E_NOT_FOUND as vm_delete(). */
+/*
+ * delete: the link of a tag, the directory of a digest; then gc. E_NOT_FOUND as vm_delete();
+ * E_RUNNING where somebody reads the digest's image. One of which only the tag went meanwhile is
+ * collected by a later gc.
+ */
 int cache_delete(const struct home *home, const struct oci_name *name, struct error *err) must_use_;
 /* Remove broken links, and images that no tag names and that have no mark (contract 4.8). */
 int cache_gc(const struct home *home, struct error *err) must_use_;
 
 /*
  * prune --entries caches (contract 4.6), -1 where not given; @all: every cached image and
- * unfinished pull. Each removed image is told to @removed as "NAME (N bytes)" a line. An image
- * whose removal gives nothing back is kept, except with @all or @older_than_days.
+ * unfinished pull. Each removed image is told to @removed as "NAME (N bytes)" a line: its first
+ * tag, or its digest where it has none, and what its disk gave back. One that somebody reads stays.
+ * An image whose removal gives nothing back is kept, except with @all or @older_than_days.
  */
 int cache_prune(const struct home *home, int64_t older_than_days, int64_t budget_gib, bool all,
 		struct str *removed, struct error *err) must_use_;

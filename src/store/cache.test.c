@@ -219,6 +219,7 @@ static void what_its_maker_holds_is_not_collected(void **state)
 	auto_fd lock = lock_dir(AT_FDCWD, path, LOCK_WAIT, &f->err);
 	char found[DIGEST_TEXT];
 
+	assert_true(lock >= 0);
 	assert_ok(f, cache_publish(&f->home, &name, &d, path, &f->err));
 	assert_ok(f, cache_gc(&f->home, &f->err)); /* another's */
 	assert_ok(f, cache_link(&f->home, &name, &d, &f->err));

@@ -16,6 +16,7 @@
 
 enum { DAY = 86400, PULL_DAYS = 7 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): @path is the entry's from now on */
 static void add_entry(struct cache_entries *entries, const struct cache_node *node, char *path,
 		      time_t accessed)
 {

@@ -26,10 +26,10 @@ int cache_lock(const struct home *home, struct error *err)
 	return lock_file(AT_FDCWD, path, /* create= */ true, LOCK_WAIT, err);
 }
 
-int cache_open_root(const struct home *home, struct error *err)
+int cache_open_root(const struct home *home, bool create, struct error *err)
 {
 	auto_free char *path = str_format("%s/OCIs", home->cache);
-	int r = fs_mkdirs(path, err);
+	int r = create ? fs_mkdirs(path, err) : 0;
 
 	return r < 0 ? r : fs_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, err);
 }
@@ -95,7 +95,7 @@ int cache_open_repository(const struct home *home, const struct oci_name *name, 
 {
 	auto_free char *path = cache_repository_path(name);
 	auto_free char *part = NULL;
-	int fd = cache_open_root(home, err);
+	int fd = cache_open_root(home, create, err);
 
 	for (const char *c = path; *c && fd >= 0;) {
 		size_t n = strcspn(c, "/");

@@ -21,8 +21,8 @@ struct home;
 
 /* cache/.lock. Return: fd. */
 int cache_lock(const struct home *home, struct error *err) must_use_;
-/* cache/OCIs, made where it is missing. Return: fd. */
-int cache_open_root(const struct home *home, struct error *err) must_use_;
+/* cache/OCIs, made where it is missing (@create). Return: fd. */
+int cache_open_root(const struct home *home, bool create, struct error *err) must_use_;
 /* The path of @name's repository beneath cache/OCIs; the caller's to free. */
 char *cache_repository_path(const struct oci_name *name) must_use_;
 /*

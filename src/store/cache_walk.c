@@ -48,8 +48,12 @@ static void add_decoded(struct str *out, const char *path)
 		int high = *path == '%' ? hex_value(path[1]) : -1;
 		int low = high < 0 ? -1 : hex_value(path[2]);
 
-		str_addc(out, low < 0 ? *path : (char)(high << 4 | low));
-		path += low < 0 ? 0 : 2;
+		if (low < 0) {
+			str_addc(out, *path);
+			continue;
+		}
+		str_addc(out, (char)(high << 4 | low));
+		path += 2;
 	}
 }
 
@@ -220,10 +224,12 @@ static void match_tags(struct cache_nodes *nodes)
 int cache_walk(const struct home *home, bool sweep, struct cache_nodes *nodes, struct error *err)
 {
 	struct walk w = { .nodes = nodes, .path = STR_INIT, .sweep = sweep };
-	int fd = cache_open_root(home, err);
+	int fd = cache_open_root(home, /* create= */ false, err);
 	int r = fd < 0 ? fd : walk_directory(&w, fd, err);
 
 	str_release(&w.path);
+	if (r == -ENOENT) /* nothing was ever pulled */
+		return 0;
 	if (r < 0 || !nodes->len) /* qsort() takes no null pointer */
 		return r;
 	match_tags(nodes);

@@ -62,9 +62,8 @@ static int overlay_base(const struct vm *from, const struct vm *to, uint64_t siz
 	r = link_base(from, to, chain.layers[1].file, err);
 	if (r <= 0)
 		return r;
-	r = overlay = disk_make_overlay(to, CHAIN_TOP, chain.size, err);
-	if (r >= 0)
-		r = disk_write(to, &chain, err);
+	overlay = disk_make_overlay(to, CHAIN_TOP, chain.size, err);
+	r = overlay < 0 ? overlay : disk_write(to, &chain, err);
 	return r < 0 ? r : 1;
 }
 

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,21 @@ static void add_plain(const struct vm *vm, const char *name, struct vm_sizes *si
 		return;
 	sizes->apparent += (uint64_t)st.st_size;
 	sizes->allocated += fs_allocated(&st);
+}
+
+/* A stacked image is what its overlays make of its disk. */
+static void add_overlays(const struct vm *vm, struct vm_sizes *sizes)
+{
+	struct stat st;
+
+	for (unsigned i = 1;; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "overlay-%u.asif", i);
+		if (fstatat(vm->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return;
+		sizes->allocated += fs_allocated(&st);
+	}
 }
 
 static int add_disk(const struct vm *vm, struct vm_sizes *sizes, struct error *err)
@@ -92,6 +108,7 @@ int vm_sizes(const struct vm *vm, bool exclusive, struct vm_sizes *sizes, struct
 
 	add_plain(vm, "config.json", &sum);
 	add_plain(vm, "nvram.bin", &sum);
+	add_overlays(vm, &sum);
 	r = add_disk(vm, &sum, err);
 	if (r == 0 && exclusive)
 		r = add_exclusive(vm, &sum, err);

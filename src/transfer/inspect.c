@@ -18,7 +18,8 @@
 #include "transfer/runners.h"
 
 struct image {
-	struct oci_name name; /* by digest */
+	struct oci_name name; /* as it was asked for */
+	char digest[DIGEST_TEXT];
 	struct manifest manifest;
 	struct config config;
 	json_t *labels; /* an object of strings */
@@ -34,6 +35,15 @@ static void image_release(struct image *image)
 }
 #define auto_image cleanup_(image_release) struct image
 
+static int wrong_blob(const struct remote *remote, const struct blob *blob, const char *what,
+		      struct error *err)
+{
+	auto_str place = STR_INIT;
+
+	remote_add_blob_place(remote, blob, &place);
+	return error_wrap(err, "%s: the %s", place.ptr, what);
+}
+
 static int read_labels(struct remote *remote, struct image *image, struct error *err)
 {
 	auto_str text = STR_INIT;
@@ -42,10 +52,10 @@ static int read_labels(struct remote *remote, struct image *image, struct error 
 	int r = remote_get_small_blob(remote, &image->manifest.image_config, MANIFEST_CONFIG_MAX,
 				      &text, err);
 
-	if (r == 0)
-		r = json_parse_object(text.ptr, text.len, &object, err);
 	if (r < 0)
-		return error_wrap(err, "the image's config");
+		return r;
+	if (json_parse_object(text.ptr, text.len, &object, err) < 0)
+		return wrong_blob(remote, &image->manifest.image_config, "image config", err);
 	labels = json_object_get(json_object_get(object, "config"), "Labels");
 	image->labels = json_is_object(labels) ? json_incref(labels) : json_object();
 	return 0;
@@ -57,9 +67,10 @@ static int read_config(struct remote *remote, struct image *image, struct error 
 	int r = remote_get_small_blob(remote, &image->manifest.vm_config, MANIFEST_CONFIG_MAX,
 				      &text, err);
 
-	if (r == 0)
-		r = config_parse(text.ptr, text.len, &image->config, err);
-	return r < 0 ? error_wrap(err, "the image's VM config") : 0;
+	if (r < 0)
+		return r;
+	r = config_parse(text.ptr, text.len, &image->config, err);
+	return r < 0 ? wrong_blob(remote, &image->manifest.vm_config, "VM config", err) : 0;
 }
 
 static json_t *to_json(const struct image *image)
@@ -70,7 +81,7 @@ static json_t *to_json(const struct image *image)
 
 	oci_name_add(&image->name, &name);
 	(void)json_object_set_new(j, "Name", json_text(name.ptr));
-	(void)json_object_set_new(j, "Digest", json_string(image->name.digest));
+	(void)json_object_set_new(j, "Digest", json_string(image->digest));
 	(void)json_object_set_new(j, "OS", json_string(config_os_name(image->config.os)));
 	(void)json_object_set_new(j, "Arch", json_string(config_arch_name(image->config.arch)));
 	(void)json_object_set_new(j, "DiskFormat", json_text(image->config.disk_format));
@@ -123,6 +134,7 @@ static void add_text(struct str *out, const struct image *image)
 
 	oci_name_add(&image->name, &name);
 	add_line(out, "Name", name.ptr);
+	add_line(out, "Digest", image->digest);
 	add_line(out, "OS", config_os_name(image->config.os));
 	add_line(out, "Arch", config_arch_name(image->config.arch));
 	add_line(out, "DiskFormat", image->config.disk_format);
@@ -138,17 +150,18 @@ static void add_text(struct str *out, const struct image *image)
 static int gather(struct invocation *inv, struct remote *remote, const struct oci_name *name,
 		  const struct digest *digest, struct image *image, struct error *err)
 {
-	char text[DIGEST_TEXT];
+	auto_oci_name by_digest = OCI_NAME_INIT;
 	struct digest found;
 	int r;
 
-	digest_format(digest, text);
-	oci_name_with_digest(name, text, &image->name);
+	digest_format(digest, image->digest);
+	oci_name_copy(name, &image->name);
+	oci_name_with_digest(name, image->digest, &by_digest);
 	r = read_config(remote, image, err);
 	if (r == 0)
 		r = read_labels(remote, image, err);
 	if (r == 0)
-		r = cache_find(&inv->home, &image->name, &found, err);
+		r = cache_find(&inv->home, &by_digest, &found, err);
 	image->cached = r > 0;
 	return r < 0 ? r : 0;
 }

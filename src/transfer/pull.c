@@ -72,6 +72,25 @@ static void say_waiting(void)
 	(void)printf("waiting for lock...\n");
 }
 
+static int wrong_manifest(const struct pull *pull, struct error *err)
+{
+	auto_str place = STR_INIT;
+
+	if (err->code == E_FAILED) /* a sentence of the contract's */
+		return -err->code;
+	remote_add_manifest_place(pull->remote, oci_name_reference(&pull->name), &place);
+	return error_wrap(err, "%s", place.ptr);
+}
+
+static int wrong_blob(const struct pull *pull, const struct blob *blob, const char *what,
+		      struct error *err)
+{
+	auto_str place = STR_INIT;
+
+	remote_add_blob_place(pull->remote, blob, &place);
+	return error_wrap(err, "%s: the %s", place.ptr, what);
+}
+
 static int get_manifest(struct pull *pull, struct error *err)
 {
 	const struct connect_options how = { .insecure = pull->args->insecure };
@@ -83,10 +102,10 @@ static int get_manifest(struct pull *pull, struct error *err)
 	(void)printf("pulling manifest...\n");
 	r = remote_get_manifest(pull->remote, oci_name_reference(&pull->name), &pull->text,
 				&pull->digest, err);
-	if (r == 0)
-		r = manifest_parse(pull->text.ptr, pull->text.len, &pull->manifest, err);
 	if (r < 0)
 		return r;
+	if (manifest_parse(pull->text.ptr, pull->text.len, &pull->manifest, err) < 0)
+		return wrong_manifest(pull, err);
 	digest_format(&pull->digest, digest);
 	oci_name_with_digest(&pull->name, digest, &pull->by_digest);
 	return 0;
@@ -204,7 +223,7 @@ static int pull_config(const struct pull *pull, struct error *err)
 	if (r < 0)
 		return r;
 	r = config_parse(bytes.ptr, bytes.len, &config, err);
-	return r < 0 ? error_wrap(err, "the image's VM config")
+	return r < 0 ? wrong_blob(pull, &pull->manifest.vm_config, "VM config", err)
 		     : store_small(pull, "config.json", &bytes, err);
 }
 

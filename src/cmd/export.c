@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "cmd/command.h"
+#include "store/archive.h"
+
+struct export_args {
+	const char *name, *path;
+};
+
+static const struct argument arguments[] = {
+	{ .name = "name",
+	  .offset = offsetof(struct export_args, name),
+	  .help = "VM to export.",
+	  .completes = COMPLETES_VM },
+	{ .name = "path",
+	  .kind = ARGUMENT_OPTIONAL,
+	  .offset = offsetof(struct export_args, path),
+	  .help = "Archive to write, overwritten without asking; - is the standard output "
+		  "(default: <name>.tvm in the current directory).",
+	  .completes = COMPLETES_FILE },
+	{ 0 },
+};
+
+/* Is the answer yes? Whatever else it is, and no answer, means no. */
+static bool may_overwrite(const char *path)
+{
+	char answer[sizeof("yes\n") + 1];
+
+	(void)printf("file %s already exists, are you sure you want to overwrite it? "
+		     "(yes, [no])? ",
+		     path);
+	(void)fflush(stdout);
+	return fgets(answer, sizeof(answer), stdin) &&
+	       (strcmp(answer, "yes\n") == 0 || strcmp(answer, "yes") == 0);
+}
+
+static int export_to_stdout(struct invocation *inv, const char *name, struct error *err)
+{
+	if (isatty(STDOUT_FILENO))
+		return error_set(err, E_FAILED,
+				 "VM export failed: the standard output is a terminal");
+	(void)fputs("exporting...\n", stderr);
+	return vm_export(&inv->home, name, NULL, STDOUT_FILENO, err);
+}
+
+static int run(struct invocation *inv, void *data, struct error *err)
+{
+	const struct export_args *args = data;
+	auto_free char *chosen = args->path ? NULL : str_format("%s.tvm", args->name);
+	const char *path = args->path ? args->path : chosen;
+
+	if (strcmp(path, "-") == 0)
+		return export_to_stdout(inv, args->name, err);
+	if (!args->path && access(path, F_OK) == 0 && !may_overwrite(path))
+		return 0;
+	(void)puts("exporting...");
+	return vm_export(&inv->home, args->name, path, -1, err);
+}
+
+const struct command command_export = {
+	.name = "export",
+	.summary = "Export a VM to an archive",
+	.discussion = "The archive is a .tvm file, which Tart can import, too.",
+	.arguments = arguments,
+	.args_size = sizeof(struct export_args),
+	.run = run,
+};
