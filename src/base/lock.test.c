@@ -120,7 +120,7 @@ static void a_replaced_file_is_locked_anew(void **state)
 }
 
 /* A child that holds the record lock of "config"; it ends when *@go is closed. */
-static pid_t start_holder(int *go)
+static pid_t start_holder(int (*lock)(int fd, struct error *err), int *go)
 {
 	int ready[2], end[2];
 	pid_t child;
@@ -134,7 +134,7 @@ static pid_t start_holder(int *go)
 		int fd = openat(dir, "config", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 		(void)close(end[1]);
-		if (lock_record_try(fd, &err) != 1)
+		if (lock(fd, &err) != 1)
 			_exit(1);
 		(void)!write(ready[1], "x", 1);
 		(void)!read(end[0], &c, 1);
@@ -152,13 +152,14 @@ static void the_running_lock_names_its_owner(void **state)
 {
 	struct error err = ERROR_INIT;
 	int go, status;
-	pid_t child = start_holder(&go);
+	pid_t child = start_holder(lock_record_try, &go);
 	auto_fd fd = openat(dir, "config", O_RDWR | O_CLOEXEC);
 	auto_fd readable = openat(dir, "config", O_RDONLY | O_CLOEXEC);
 
 	(void)state;
 	assert_int_equal(lock_record_owner(fd), child);
 	assert_int_equal(lock_record_owner(readable), child);
+	assert_int_equal(lock_record_writer(readable), child);
 	assert_int_equal(lock_record_try(fd, &err), 0);
 	assert_int_equal(close(go), 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -168,12 +169,29 @@ static void the_running_lock_names_its_owner(void **state)
 	assert_int_equal(lock_record_owner(fd), 0); /* one's own is no other's */
 }
 
+static void a_reader_lets_others_read_and_shows_as_such(void **state)
+{
+	struct error err = ERROR_INIT;
+	int go, status;
+	pid_t child = start_holder(lock_record_share, &go);
+	auto_fd fd = openat(dir, "config", O_RDWR | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(lock_record_owner(fd), child);
+	assert_int_equal(lock_record_writer(fd), 0);
+	assert_int_equal(lock_record_try(fd, &err), 0);
+	assert_int_equal(lock_record_share(fd, &err), 1);
+	assert_int_equal(close(go), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 /* Design decision 2: the lock belongs to the inode, not to the name. */
 static void the_running_lock_stays_with_the_old_inode(void **state)
 {
 	struct error err = ERROR_INIT;
 	int go, status;
-	pid_t child = start_holder(&go);
+	pid_t child = start_holder(lock_record_try, &go);
 	auto_fd old = openat(dir, "config", O_RDWR | O_CLOEXEC);
 
 	(void)state;
@@ -213,6 +231,7 @@ int main(void)
 		in_directory(a_directory_can_be_locked),
 		in_directory(a_replaced_file_is_locked_anew),
 		in_directory(the_running_lock_names_its_owner),
+		in_directory(a_reader_lets_others_read_and_shows_as_such),
 		in_directory(the_running_lock_stays_with_the_old_inode),
 		in_directory(a_lock_without_an_owner_has_none),
 	};

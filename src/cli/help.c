@@ -22,7 +22,7 @@ static void add_harmless(struct str *out, const char *text, size_t len)
 	for (size_t i = 0; i < len;) {
 		size_t control = control_length(text + i);
 
-		str_addc(out, control ? '?' : text[i]);
+		str_addc(out, (char)(control ? '?' : text[i]));
 		i += control ? control : 1;
 	}
 }

@@ -387,7 +387,8 @@ static void collect(const struct job *job, size_t count, struct slices *all)
 			slices_add(all, job->known[i]);
 	for (size_t i = 0; i < job->pieces.len; i++)
 		slices_add(all, job->pieces.items[i]);
-	qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
+	if (all->len) /* qsort() takes no null pointer */
+		qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
 }
 
 /*

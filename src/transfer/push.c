@@ -32,9 +32,10 @@
  * Theory of operation
  * -------------------
  *
- * The VM's .lock is held only to open its disk; from then on its running lock says that it is in
- * use, so that nobody starts, deletes or changes it, while nobody who asks has to wait. (Whoever
- * holds that lock must not open config.json, see store/vm.h: it is read before.)
+ * The VM's .lock is held only to open its disk; from then on the reading lock says that it is in
+ * use, so that nobody starts, deletes or changes it, while nobody who asks has to wait; a clone may
+ * freeze it, which leaves the files that are open as they are. (Whoever holds that lock must not
+ * open config.json, see store/vm.h: it is read before.)
  *
  * The targets are grouped by repository; each group has the blobs uploaded once, and the manifest
  * put under every name. What was pushed last becomes the VM's origin: the next push of it uploads
@@ -47,7 +48,7 @@ struct push {
 	const struct invocation *inv;
 	const struct push_args *args;
 	struct vm vm;
-	int running; /* its running lock */
+	int running; /* its reading lock */
 	struct disk_reader *disk;
 	struct config config;
 	struct str config_text; /* compact, as it travels */
