@@ -10,12 +10,12 @@
 
 #include "cmd/command.h"
 
-int pull_run(struct invocation *inv, void *args, struct error *err);
-int push_run(struct invocation *inv, void *args, struct error *err);
-int login_run(struct invocation *inv, void *args, struct error *err);
-int logout_run(struct invocation *inv, void *args, struct error *err);
-int tag_run(struct invocation *inv, void *args, struct error *err);
-int inspect_run(struct invocation *inv, void *args, struct error *err);
+int pull_run(struct invocation *inv, void *data, struct error *err);
+int push_run(struct invocation *inv, void *data, struct error *err);
+int login_run(struct invocation *inv, void *data, struct error *err);
+int logout_run(struct invocation *inv, void *data, struct error *err);
+int tag_run(struct invocation *inv, void *data, struct error *err);
+int inspect_run(struct invocation *inv, void *data, struct error *err);
 
 /* All of them, for command_main(). */
 extern const struct command_runner transfer_runners[];
