@@ -14,6 +14,7 @@ import time
 import pytest
 
 import faulty_registry as faulty
+import vm_disk
 from cache_state import cached, images, is_right, listed, new_vm, one_line
 from conftest import BUILD
 from loop_mount import needs_root
@@ -241,3 +242,33 @@ def test_pulled_image_was_accessed(oci, fake, image):
     assert time.time() - accessed.stat().st_mtime < 60
     oci("prune", "--older-than", 1, check=True)
     assert name in listed(oci)
+
+
+# ---------------------------------------------------------------- a VM that is pushed
+
+@pytest.mark.parametrize("size", [MIB // 2, 6 * MIB], ids=["copied", "frozen"])
+def test_vm_is_cloned_while_it_is_pushed(oci, fake, size):
+    """At once, as nobody runs it; what is pushed is the disk of before, and it counts as in use."""
+    disk = noise(size, 1)
+    new_vm(oci, "vm", disk)
+    go_on = threading.Event()
+    fake.fault("PUT", "/blobs/uploads", lambda handler: go_on.wait(60) and faulty.GO_ON)
+    try:
+        child = oci.start("push", "vm", fake.name("org/vm"), "--populate-cache", "--insecure", stdout=-1, stderr=-1)
+        wait_until(lambda: fake.count("PUT", "/blobs/uploads"))
+        before = time.monotonic()
+        oci("clone", "vm", "copy", check=True)
+        assert time.monotonic() - before < 5
+        vm_disk.write(oci.vm("copy"), 7, 0)
+        one_line(oci("delete", "vm"), 'VM "vm" is running')
+        one_line(push(oci, "vm", fake.name("org/other"), check=False), 'VM "vm" is running')
+        assert json.loads(oci("get", "vm", "--format", "json", check=True).stdout)["State"] == "running"
+    finally:
+        go_on.set()
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, b"")
+    image, = images(oci).values()
+    assert (image / "disk.img").read_bytes() == disk
+    assert vm_disk.digest(oci.vm("vm")) == vm_disk.digest_of(disk)
+    oci("delete", "vm", check=True)
+    assert vm_disk.holds(oci.vm("copy"), 7, 0)

@@ -52,9 +52,9 @@ int lock_dir(int dir, const char *path, enum lock_wait wait, struct error *err)
 	return lock_open(dir, path, O_RDONLY | O_DIRECTORY, wait, err);
 }
 
-int lock_record_try(int fd, struct error *err)
+static int record_try(int fd, short type, struct error *err)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
 
 	if (fcntl(fd, F_SETLK, &lock) == 0)
 		return 1;
@@ -63,13 +63,34 @@ int lock_record_try(int fd, struct error *err)
 	return error_errno(err, "failed to lock");
 }
 
-pid_t lock_record_owner(int fd)
+int lock_record_try(int fd, struct error *err)
 {
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	return record_try(fd, F_WRLCK, err);
+}
+
+int lock_record_share(int fd, struct error *err)
+{
+	return record_try(fd, F_RDLCK, err);
+}
+
+/* Who would not let us have a lock of @type? */
+static pid_t record_owner(int fd, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
 
 	if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
 		return 0;
 	/* an OFD lock has no owner (-1), one from outside our pid namespace shows 0: never
 	 * hand out what kill() would take for a group of processes */
 	return lock.l_pid > 0 ? lock.l_pid : 0;
+}
+
+pid_t lock_record_owner(int fd)
+{
+	return record_owner(fd, F_WRLCK);
+}
+
+pid_t lock_record_writer(int fd)
+{
+	return record_owner(fd, F_RDLCK);
 }

@@ -40,8 +40,12 @@ int lock_dir(int dir, const char *path, enum lock_wait wait, struct error *err) 
  * for writing. Return: 1 taken; 0 held by another process; or error.
  */
 int lock_record_try(int fd, struct error *err) must_use_;
+/* A read lock: others may have one, too, but none of the former kind. @fd is open for reading. */
+int lock_record_share(int fd, struct error *err) must_use_;
 /* The pid that holds a record lock on the file behind @fd, 0 if none that we can name. */
 pid_t lock_record_owner(int fd);
+/* The same of a write lock alone. */
+pid_t lock_record_writer(int fd);
 /* Do @fd and @path beneath @dir name the same inode? */
 bool lock_still_names(int fd, int dir, const char *path);
 

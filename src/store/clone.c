@@ -214,7 +214,7 @@ static int clone_chain(struct source *source, const struct vm *to, const struct 
 	auto_fd top = -1;
 	int r = 0;
 
-	source->running = vm_running_pid(from) != 0;
+	source->running = vm_is_run(from);
 	if (!source->running)
 		r = disk_wait_unused(from, err);
 	if (r == 0)
@@ -231,7 +231,7 @@ static int wait_for_end(const struct vm *vm, struct error *err)
 {
 	uint64_t deadline = clock_ms() + ENDING_MS;
 
-	while (vm_running_pid(vm)) {
+	while (vm_is_run(vm)) {
 		if (clock_ms() >= deadline)
 			return error_set(err, E_RUNNING, "VM \"%s\" is ending, but does not end",
 					 vm->name);

@@ -118,6 +118,15 @@ uint64_t disk_reader_size(const struct disk_reader *reader)
 	return reader->size;
 }
 
+int disk_reader_reflink(const struct disk_reader *reader, int to, struct error *err)
+{
+	const struct layer *only = &reader->layers[0];
+
+	if (reader->count != 1 || only->qcow2)
+		return 0;
+	return fs_reflink(only->fd, to, err);
+}
+
 /* ---- pieces ---- */
 
 struct piece {

@@ -34,6 +34,11 @@ uint64_t disk_reader_size(const struct disk_reader *reader);
 int disk_reader_read(const struct disk_reader *reader, void *bytes, size_t len, uint64_t offset,
 		     struct error *err) must_use_;
 /*
+ * Make the empty file @to share all extents of the disk. Return: 1; 0 that cannot be, as it is more
+ * than one raw file or the file system cannot (nothing was done); or error.
+ */
+int disk_reader_reflink(const struct disk_reader *reader, int to, struct error *err) must_use_;
+/*
  * The next range at or after @offset that may hold something other than zeroes: [*start, *end).
  * Return: 1, 0 where only zeroes follow, or error.
  */

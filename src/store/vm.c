@@ -131,6 +131,13 @@ pid_t vm_running_pid(const struct vm *vm)
 	return fd < 0 ? 0 : lock_record_owner(fd);
 }
 
+bool vm_is_run(const struct vm *vm)
+{
+	auto_fd fd = openat(vm->dir, config_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && lock_record_writer(fd);
+}
+
 enum vm_state vm_state(const struct vm *vm)
 {
 	struct stat st;
@@ -164,14 +171,16 @@ int vm_adopt_config(const struct vm *vm, struct error *err)
 	return error_errno(err, "cannot replace '%s'", config_name);
 }
 
-static int take_running(const struct vm *vm, int *fd, struct error *err)
+typedef int (*lock_fn)(int fd, struct error *err);
+
+static int lock_config(const struct vm *vm, lock_fn lock, int *fd, struct error *err)
 {
 	auto_fd config = fs_open(vm->dir, config_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, err);
 	int r;
 
 	if (config < 0)
 		return config;
-	r = lock_record_try(config, err);
+	r = lock(config, err);
 	if (r > 0 && !lock_still_names(config, vm->dir, config_name))
 		return error_set(err, E_FAILED, "'%s' was replaced meanwhile", config_name);
 	if (r > 0)
@@ -179,7 +188,7 @@ static int take_running(const struct vm *vm, int *fd, struct error *err)
 	return r;
 }
 
-int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err)
+static int take_lock(const struct vm *vm, lock_fn lock, int *fd, struct error *err)
 {
 	int r;
 
@@ -187,8 +196,18 @@ int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err)
 		return 0;
 	r = vm_adopt_config(vm, err);
 	if (r == 0)
-		r = take_running(vm, fd, err);
+		r = lock_config(vm, lock, fd, err);
 	return r < 0 ? error_wrap(err, "VM \"%s\"", vm->name) : r;
+}
+
+int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err)
+{
+	return take_lock(vm, lock_record_try, fd, err);
+}
+
+int vm_take_reading_lock(const struct vm *vm, int *fd, struct error *err)
+{
+	return take_lock(vm, lock_record_share, fd, err);
 }
 
 int vm_read_config(const struct vm *vm, struct config *config, struct error *err)

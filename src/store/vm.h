@@ -66,7 +66,7 @@ void vm_release(struct vm *vm);
  *
  *   1. home_lock()             MAC addresses are compared, a new VM appears
  *   2. vm_lock()               at most one, and never two of them waited for at once
- *   3. vm_take_running_lock()  never waits
+ *   3. vm_take_running_lock(), vm_take_reading_lock()  never wait
  *
  * Nobody asks for a lock above one that he holds; so nobody waits in a circle. In
  * particular `run` that wants both takes home_lock() first, and clone gives the
@@ -87,6 +87,9 @@ int vm_lock(const struct vm *vm, struct error *err) must_use_;
 bool vm_is_lock(const struct vm *vm, int fd);
 /* Who runs it: the pid that holds config.json's lock, 0 if nobody. */
 pid_t vm_running_pid(const struct vm *vm);
+/* Does its `run` have that lock, or a verb that replaces or deletes it, and not who reads its disk?
+ */
+bool vm_is_run(const struct vm *vm);
 enum vm_state vm_state(const struct vm *vm);
 const char *vm_state_name(enum vm_state state); /* "stopped", "running", "suspended" */
 
@@ -111,6 +114,12 @@ int vm_adopt_config(const struct vm *vm, struct error *err) must_use_;
  * Return: 1 taken; 0 somebody runs it; or error (-ENOENT: there is no config.json).
  */
 int vm_take_running_lock(const struct vm *vm, int *fd, struct error *err) must_use_;
+
+/*
+ * The same for push, which reads the disk's files as they are now for a long time: the VM counts
+ * as running and cannot be run, changed or deleted, but it can be cloned (vm_is_run() is false).
+ */
+int vm_take_reading_lock(const struct vm *vm, int *fd, struct error *err) must_use_;
 
 time_t vm_accessed(const struct vm *vm);
 /* Set it to now; where that cannot be (a read-only home) it is let be. */

@@ -13,7 +13,6 @@
 #include "store/cache.h"
 #include "store/cache_pull.h"
 #include "store/clone.h"
-#include "store/disk.h"
 #include "store/disk_reader.h"
 #include "transfer/targets.h"
 
@@ -52,23 +51,10 @@ static int copy_disk(const struct disk_reader *disk, int to, struct error *err)
 	return r;
 }
 
-/* A raw disk is shared where the file system can. Return: 1 done, 0 it cannot, or error. */
-static int share_disk(const struct populate *image, int to, struct error *err)
-{
-	struct error ignored = ERROR_INIT;
-	struct disk_chain chain;
-	auto_fd from = -1;
-
-	if (disk_peek(image->vm, &chain, &ignored) < 0 || chain.count != 1 || chain.layers[0].qcow2)
-		return 0;
-	from = disk_open_file(image->vm, "disk.img", O_RDONLY, &ignored);
-	return from < 0 ? 0 : fs_reflink(from, to, err);
-}
-
 static int put_disk(const struct populate *image, int dir, struct error *err)
 {
 	auto_fd to = fs_open(dir, "disk.img", O_RDWR | O_CREAT | O_EXCL, err);
-	int r = to < 0 ? to : share_disk(image, to, err);
+	int r = to < 0 ? to : disk_reader_reflink(image->disk, to, err);
 
 	if (r == 0)
 		r = copy_disk(image->disk, to, err);

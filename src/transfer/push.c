@@ -114,7 +114,7 @@ static int open_locked(struct push *push, struct error *err)
 		r = origin_read(&push->vm, &push->origin, err);
 	push->has_origin = r > 0;
 	if (r >= 0)
-		r = vm_take_running_lock(&push->vm, &push->running, err);
+		r = vm_take_reading_lock(&push->vm, &push->running, err);
 	if (r == 0)
 		return error_set(err, E_RUNNING, "VM \"%s\" is running", push->vm.name);
 	if (r > 0)
