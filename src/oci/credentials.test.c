@@ -191,7 +191,8 @@ static void helpers_are_asked(void **state)
 
 static void patterns_match_all_of_a_host(void **state)
 {
-	static const char text[] = "{\"credHelpers\":{\"b.c\":\"x\",\"(a){1,9}\":\"y\"}}";
+	static const char text[] = "{\"credHelpers\":{\"b.c\":\"x\",\"(a){1,9}\":\"y\","
+				   "\"a+++++++++++++++++++++++++++++++++++++++++++\":\"z\"}}";
 	auto_docker_auth found = DOCKER_AUTH_INIT;
 	struct error err = ERROR_INIT;
 

@@ -130,18 +130,22 @@ static int find_auth(const json_t *auths, const char *host, const char *reposito
 
 /*
  * Repetition counts and references back make the C library's regular expressions take time and
- * memory without end, and no registry's name needs them.
+ * memory without end, as do many "+", each of which doubles what it stands behind. No
+ * registry's name needs them.
  */
 static bool is_tame(const char *pattern)
 {
-	enum { PATTERN_MAX = 256 };
+	enum { PATTERN_MAX = 256, PLUS_MAX = 4 };
+	unsigned plus = 0;
 
 	if (strlen(pattern) > PATTERN_MAX || strchr(pattern, '{'))
 		return false;
-	for (; *pattern; pattern++)
+	for (; *pattern; pattern++) {
+		plus += *pattern == '+';
 		if (pattern[0] == '\\' && pattern[1] >= '0' && pattern[1] <= '9')
 			return false;
-	return true;
+	}
+	return plus <= PLUS_MAX;
 }
 
 static bool matches(const char *pattern, const char *host)

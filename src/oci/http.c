@@ -30,6 +30,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "build-info.h"
+#include "oci/failure.h"
 #include "oci/trust.h"
 
 enum {
@@ -443,40 +444,6 @@ static struct curl_slist *make_headers(const struct http_request *request)
 	return add_header(list, "Content-Range", request->content_range);
 }
 
-/* Would the same go wrong again? */
-static bool is_lasting(CURLcode code, const char *why)
-{
-	switch ((int)code) {
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_URL_MALFORMAT:
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CACERT_BADFILE:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_ISSUER_ERROR:
-	case CURLE_COULDNT_RESOLVE_PROXY:
-		return true;
-	case CURLE_SSL_CONNECT_ERROR: /* a server that speaks plain http */
-		return strstr(why, "wrong version number") != NULL;
-	default:
-		return false;
-	}
-}
-
-/* libcurl ends its line with "Couldn't connect to server": the system knows why. */
-static void say_why_not_connected(struct transfer *t, const char *why)
-{
-	const char *end = strstr(why, ": Couldn't connect");
-	long number = 0;
-
-	(void)curl_easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &number);
-	if (number && end)
-		(void)error_set(t->err, E_FAILED, "%.*s: %s", (int)(end - why), why,
-				strerror((int)number));
-	else
-		(void)error_set(t->err, E_FAILED, "%s", why);
-}
-
 static int outcome(struct transfer *t, CURLcode code, const char *why)
 {
 	if (t->failed < 0)
@@ -488,19 +455,11 @@ static int outcome(struct transfer *t, CURLcode code, const char *why)
 	}
 	if (t->enough)
 		return HTTP_DONE;
-	if (code == CURLE_COULDNT_CONNECT)
-		say_why_not_connected(t, why);
-	else if (t->stalled)
-		(void)error_set(t->err, ETIMEDOUT, "less than %d bytes a second for %llu seconds",
-				STALL_RATE, (unsigned long long)(t->http->stall_ms / 1000));
-	else
-		(void)error_set(t->err, E_FAILED, "%s", why[0] ? why : curl_easy_strerror(code));
-	if (!is_lasting(code, why))
-		return HTTP_BROKEN;
-	if (code == CURLE_SSL_CONNECT_ERROR)
-		(void)error_set(t->err, E_FAILED,
-				"the server does not speak TLS (is --insecure missing?)");
-	return -t->err->code;
+	if (!t->stalled)
+		return failure_explain(t->curl, code, why, t->err) ? -t->err->code : HTTP_BROKEN;
+	(void)error_set(t->err, ETIMEDOUT, "less than %d bytes a second for %llu seconds",
+			STALL_RATE, (unsigned long long)(t->http->stall_ms / 1000));
+	return HTTP_BROKEN;
 }
 
 /* A peer that closes must not end the program: TLS writes without MSG_NOSIGNAL. */

@@ -80,7 +80,7 @@ static bool is_redirect(const struct http_request *request, const struct http_re
 	int s = response->status;
 	bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
 
-	return response->location &&
+	return response->location && *response->location &&
 	       (s == 307 || s == 308 || (reads && (s == 301 || s == 302 || s == 303)));
 }
 
@@ -106,8 +106,7 @@ static int try_along(struct session *session, struct http_request *request, cons
 {
 	const struct rights rights = { .actions = session->actions, .from = from };
 	auto_str header = STR_INIT;
-	bool renewed = false;
-	unsigned hops = 0;
+	unsigned hops = 0, renewals = 0;
 
 	tokens_header(session->tokens, &rights, &header);
 	for (;;) {
@@ -118,13 +117,15 @@ static int try_along(struct session *session, struct http_request *request, cons
 		request->own_host = own;
 		request->authorization = own && header.len ? header.ptr : NULL;
 		r = http_perform(session->http, request, response, err);
+		if (request->authorization && response->status && response->status != 401)
+			tokens_prove(session->tokens, &rights, header.ptr);
 		if (r != HTTP_DONE) {
 			(void)status_wrap(err, request);
 			return r;
 		}
-		if (response->status == 401 && own && !renewed) {
-			renewed = true;
-			r = tokens_renew(session->tokens, &rights, request, response, &header, err);
+		if (response->status == 401 && own && ++renewals <= SESSION_RENEWALS) {
+			r = tokens_renew(session->tokens, &rights, request, response, renewals,
+					 &header, err);
 			if (r < 0) /* says itself what it is about */
 				return r;
 			if (r > 0)

@@ -19,7 +19,11 @@ struct remote_options;
 struct str;
 struct tokens;
 
-enum { SESSION_REDIRECTS = 5 };
+enum {
+	SESSION_REDIRECTS = 5,
+	/* a token can expire, or be used up by other threads, before a request comes to use it */
+	SESSION_RENEWALS = 20,
+};
 
 struct session {
 	struct http *http;
@@ -45,7 +49,7 @@ void session_add_url(const struct session *session, struct str *url, const char 
 	printf_(3, 4);
 
 /*
- * One try: @request with what authorization is known, once more after a 401, along redirects.
+ * One try: @request with what authorization is known, again after a 401, along redirects.
  * @from: a repository that is to be read, too, or NULL. Return: as http_perform(), with the method
  * and the URL in front of @err.
  */

@@ -38,6 +38,7 @@ struct grant {
 	char *key; /* rights and the other repository */
 	char *header;
 	time_t expires; /* 0: never */
+	bool proved; /* the registry took it */
 };
 DEFINE_VEC(grants, struct grant)
 
@@ -136,6 +137,17 @@ void tokens_header(struct tokens *tokens, const struct rights *rights, struct st
 		str_adds(header, grant->header);
 }
 
+void tokens_prove(struct tokens *tokens, const struct rights *rights, const char *header)
+{
+	auto_lock *held = lock(tokens);
+	auto_free char *key = make_key(rights);
+	struct grant *grant = find_grant(tokens, key);
+
+	(void)held;
+	if (grant && strcmp(grant->header, header) == 0)
+		grant->proved = true;
+}
+
 /* @header becomes the kept one of @key, and @result a copy of it. */
 static int keep(struct tokens *tokens, const char *key, const char *header, time_t expires,
 		struct str *result)
@@ -149,6 +161,7 @@ static int keep(struct tokens *tokens, const char *key, const char *header, time
 	wipe(grant->header);
 	grant->header = xstrdup(header);
 	grant->expires = expires;
+	grant->proved = false;
 	str_reset(result);
 	str_adds(result, header);
 	return 1;
@@ -265,7 +278,8 @@ static bool is_redirect(const struct http_response *response)
 {
 	int s = response->status;
 
-	return response->location && (s == 301 || s == 302 || s == 303 || s == 307 || s == 308);
+	return response->location && *response->location &&
+	       (s == 301 || s == 302 || s == 303 || s == 307 || s == 308);
 }
 
 /* One try, with redirects of a GET. Return: as http_perform(). */
@@ -441,7 +455,7 @@ static int read_challenges(const struct http_response *response, struct challeng
 
 int tokens_renew(struct tokens *tokens, const struct rights *rights,
 		 const struct http_request *request, const struct http_response *response,
-		 struct str *header, struct error *err)
+		 unsigned tries, struct str *header, struct error *err)
 {
 	auto_lock *held = lock(tokens);
 	auto_free char *key = make_key(rights);
@@ -451,6 +465,9 @@ int tokens_renew(struct tokens *tokens, const struct rights *rights,
 	int r;
 
 	(void)held;
+	if (grant && !grant->proved && strcmp(grant->header, header->ptr) == 0 &&
+	    tries > TOKEN_TRIES)
+		return 0;
 	if (is_live(grant) && strcmp(grant->header, header->ptr) != 0) {
 		str_reset(header);
 		str_adds(header, grant->header); /* another thread was quicker */

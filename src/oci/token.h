@@ -39,12 +39,18 @@ struct rights {
 
 /* Replace @header by the value to send; "": none is known or needed, or it has expired. */
 void tokens_header(struct tokens *tokens, const struct rights *rights, struct str *header);
+enum { TOKEN_TRIES = 5 };
+
+/* The registry took @header: should it refuse it later, then it has expired. */
+void tokens_prove(struct tokens *tokens, const struct rights *rights, const char *header);
 /*
- * The registry gave @response, 401, to @request with @header: replace that by a better one. Return:
- * 1 done; 0 there is none better (no credentials for Basic); or error, which says all.
+ * The registry gave @response, 401, to @request with @header, the request's answer number @tries
+ * of that kind: replace the header by a better one. Return: 1 done; 0 there is none better
+ * (no credentials for Basic; or after TOKEN_TRIES @header is still one that the registry
+ * never took); or error, which says all.
  */
 int tokens_renew(struct tokens *tokens, const struct rights *rights,
 		 const struct http_request *request, const struct http_response *response,
-		 struct str *header, struct error *err) must_use_;
+		 unsigned tries, struct str *header, struct error *err) must_use_;
 
 #endif

@@ -21,6 +21,7 @@
 #include "oci/name.h"
 #include "oci/remote.h"
 #include "oci/scripted_server.h"
+#include "oci/token.h"
 
 #define CLOSE "Connection: close\r\n"
 #define BEARER                                                                   \
@@ -354,15 +355,39 @@ static void a_token_that_expires_is_replaced(void **state)
 	blob_comes(BEGIN(steps, false));
 }
 
-static void a_token_that_is_refused_ends_it(void **state)
+/* Other threads may use it up, too: what worked is worth another one, more than once. */
+static void a_token_for_one_request_is_replaced_each_time(void **state)
 {
-	const struct server_step steps[] = {
+	static const struct server_step again[] = {
 		{ BLOB_GET, NULL, NULL, BEARER },
-		{ "GET /token", NULL, NULL, TOKEN("secret") },
-		{ BLOB_GET, "Authorization: Bearer secret\r\n", NULL, BEARER },
+		{ "GET /token", NULL, NULL, NULL },
+		{ BLOB_GET, "Authorization: Bearer ", NULL, WHOLE, bytes },
 	};
+	struct server_step steps[3 * 6];
+	char answers[6][100];
 
 	(void)state;
+	for (size_t i = 0; i < array_size(steps); i++)
+		steps[i] = again[i % 3];
+	for (size_t i = 0; i < 6; i++) {
+		(void)snprintf(answers[i], sizeof(answers[i]), TOKEN("%zu"), i);
+		steps[3 * i + 1].reply = answers[i];
+		steps[3 * i + 2].body_len = SIZE / 6 * (i + 1);
+	}
+	blob_comes(BEGIN(steps, false));
+}
+
+static void a_token_that_is_refused_ends_it(void **state)
+{
+	struct server_step steps[2 * TOKEN_TRIES + 1];
+
+	(void)state;
+	for (size_t i = 0; i < array_size(steps); i += 2) {
+		steps[i] = (struct server_step){ BLOB_GET, NULL, NULL, BEARER };
+		if (i + 1 < array_size(steps))
+			steps[i + 1] =
+				(struct server_step){ "GET /token", NULL, NULL, TOKEN("secret") };
+	}
 	blob_fails(BEGIN(steps, false), E_FAILED, "code: 401");
 }
 
@@ -752,6 +777,7 @@ int main(void)
 		cmocka_unit_test_setup(redirects_in_a_circle_end, set_up),
 		cmocka_unit_test_setup(redirects_to_files_are_refused, set_up),
 		cmocka_unit_test_setup(a_token_that_expires_is_replaced, set_up),
+		cmocka_unit_test_setup(a_token_for_one_request_is_replaced_each_time, set_up),
 		cmocka_unit_test_setup(a_token_that_is_refused_ends_it, set_up),
 		cmocka_unit_test_setup(a_token_server_that_refuses_is_named, set_up),
 		cmocka_unit_test_setup(challenges_of_no_use, set_up),

@@ -39,16 +39,17 @@ static void upload_release(struct upload *u)
 static int next_location(struct upload *u, const struct http_request *request,
 			 const struct http_response *response, bool fallback, struct error *err)
 {
+	bool named = response->location && *response->location;
 	auto_str next = STR_INIT;
 	int r = 0;
 
-	if (response->location)
+	if (named)
 		r = url_resolve(request->url, response->location, &next, err);
 	else if (!fallback)
 		r = error_set(err, E_PROTOCOL, "the answer has no Location");
 	if (r < 0)
 		return status_wrap(err, request);
-	if (!response->location)
+	if (!named)
 		return 0;
 	str_reset(&u->location);
 	str_add(&u->location, next.ptr, next.len);

@@ -5,6 +5,12 @@
 
 #include "cmd/command.h"
 
+static void warn(void *arg, const char *text)
+{
+	(void)arg;
+	(void)fprintf(stderr, "%s\n", text);
+}
+
 static void tell(void *arg, const char *text)
 {
 	(void)arg;
@@ -19,6 +25,7 @@ int connect_remote(const struct invocation *inv, const struct oci_name *name,
 		.chunk_size = options->chunk_size,
 		.home = inv->home.path,
 		.notice = tell,
+		.warning = warn,
 	};
 
 	return remote_open(name, &how, options->write, remote, err);

@@ -99,14 +99,6 @@ static int get_manifest(struct pull *pull, struct error *err)
 	return 0;
 }
 
-/* Is the image itself in the cache, by this name? Return: 1, 0 or error. */
-static int is_cached(const struct pull *pull, struct error *err)
-{
-	struct digest found;
-
-	return cache_find(pull->home, &pull->by_digest, &found, err);
-}
-
 /* Is the tag what we would make it? Return: 1, 0 or error. */
 static int is_linked(const struct pull *pull, struct error *err)
 {
@@ -116,16 +108,24 @@ static int is_linked(const struct pull *pull, struct error *err)
 	return r > 0 ? digest_equal(&found, &pull->digest) : r;
 }
 
-/* With the image in the cache. One that is asked for by its digest gets its mark. */
-static int link_only(const struct pull *pull, struct error *err)
+/*
+ * Where the image itself is in the cache, by this name, only the tag is made; one that is asked
+ * for by its digest gets its mark. Return: 1 done; 0 it is not there; or error.
+ */
+static int link_cached(const struct pull *pull, struct error *err)
 {
-	int r = pull->name.digest ? 1 : is_linked(pull, err);
+	auto_vm image = VM_INIT; /* open, so that it is not removed meanwhile; and now accessed */
+	int r = cache_open(pull->home, &pull->by_digest, /* quiet= */ false, &image, err);
 
+	if (r < 0)
+		return r == -E_NOT_FOUND ? 0 : r;
+	r = pull->name.digest ? 1 : is_linked(pull, err);
 	if (r < 0)
 		return r;
 	say_of_image(pull, r > 0 ? " and linked!" : "! creating a symlink...");
-	return r > 0 && pull->name.tag ? 0
-				       : cache_link(pull->home, &pull->name, &pull->digest, err);
+	if (r == 0 || !pull->name.tag)
+		r = cache_link(pull->home, &pull->name, &pull->digest, err);
+	return r < 0 ? r : 1;
 }
 
 /* The plain bytes that are not known to be zeroes. */
@@ -357,17 +357,19 @@ static int fill(const struct pull *pull, struct error *err)
 /* With the lock of the image's own directory in cache/pulls. */
 static int pull_locked(const struct pull *pull, struct error *err)
 {
-	int r = is_cached(pull, err);
+	int r = link_cached(pull, err);
 
-	if (r > 0)
-		return link_only(pull, err);
-	if (r == 0 && !use_twin(pull)) {
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (!use_twin(pull)) {
 		r = make_room(pull, err);
 		if (r == 0)
 			r = fill(pull, err);
 	}
-	if (r == 0)
-		r = cache_publish(pull->home, &pull->by_digest, &pull->digest, pull->dir.path, err);
+	if (r < 0)
+		return r;
+	vm_touch(&(struct vm){ .dir = pull->dir.dir }); /* it may have been begun long ago */
+	r = cache_publish(pull->home, &pull->by_digest, &pull->digest, pull->dir.path, err);
 	return r < 0 ? r : cache_link(pull->home, &pull->name, &pull->digest, err);
 }
 
@@ -376,9 +378,9 @@ static int pull_image(struct pull *pull, struct error *err)
 	int r = get_manifest(pull, err);
 
 	if (r == 0)
-		r = is_cached(pull, err);
+		r = link_cached(pull, err);
 	if (r > 0)
-		return link_only(pull, err);
+		return 0;
 	if (r == 0)
 		r = cache_pull_open(pull->home, &pull->digest, say_waiting, &pull->dir, err);
 	return r < 0 ? r : pull_locked(pull, err);
