@@ -37,8 +37,7 @@ int cache_pull_open(const struct home *home, const struct digest *digest, void (
  * before the image appeared may have left it read-only; one that is a second name of another
  * image's file is not to be written to, and makes room. Return: fd or error.
  */
-int cache_pull_file(const struct cache_pull *pull, const char *name,
-		    struct error *err) must_use_;
+int cache_pull_file(const struct cache_pull *pull, const char *name, struct error *err) must_use_;
 /* Let go; what it holds stays. */
 void cache_pull_release(struct cache_pull *pull);
 #define auto_cache_pull cleanup_(cache_pull_release) struct cache_pull
