@@ -322,24 +322,27 @@ static void begin_writing_out(const struct work *work, const struct disk_slice *
 			      SYNC_FILE_RANGE_WRITE);
 }
 
-/* Which of a group's slices is there already? Return: it, NULL where none is, error in @r. */
-static const struct disk_slice *find_present(const struct work *work, const struct group *group,
-					     const volatile bool *stop, int *r, struct error *err)
+/* Which of a group's slices is there already? Return: 1 with it in *present, 0 none is, or error.
+ */
+static int find_present(const struct work *work, const struct group *group,
+			const volatile bool *stop, const struct disk_slice **present,
+			struct error *err)
 {
 	for (size_t i = 0; i < group->count && !work->fetch->fresh; i++) {
 		const struct disk_slice *slice = &work->fetch->slices[group->members[i]];
+		int r;
 
 		if (is_hole(work, slice))
 			continue;
-		*r = is_right(work, slice, stop, err);
-		if (*r > 0)
-			return slice;
-		if (*r == 0)
-			*r = make_hole(work, slice, err);
-		if (*r < 0)
-			return NULL;
+		r = is_right(work, slice, stop, err);
+		if (r > 0)
+			*present = slice;
+		if (r == 0)
+			r = make_hole(work, slice, err);
+		if (r != 0)
+			return r;
 	}
-	return NULL;
+	return 0;
 }
 
 /* The other slices of a group, from the one that is right. */
@@ -388,16 +391,16 @@ static int do_group(void *arg, size_t index, const volatile bool *stop, struct e
 	struct work *work = arg;
 	const struct group *group = &work->groups[index];
 	const struct disk_slice *first = &work->fetch->slices[group->members[0]];
-	const struct disk_slice *source;
-	int r = 0;
+	const struct disk_slice *source = first;
+	int r;
 
 	if (zero_is_slice(&work->zero, first))
 		return leave_holes(work, group, err);
-	source = find_present(work, group, stop, &r, err);
-	if (source)
+	r = find_present(work, group, stop, &source, err);
+	if (r > 0)
 		report(work, source->blob.size);
-	else if (r == 0)
-		r = obtain(work, source = first, stop, err);
+	if (r == 0)
+		r = obtain(work, first, stop, err);
 	if (r < 0)
 		return r;
 	begin_writing_out(work, source);
