@@ -99,7 +99,7 @@ static int write_zeroes(int fd, uint64_t offset, uint64_t length, struct error *
 		offset += part;
 		length -= part;
 	}
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int punch(const struct work *work, const struct disk_slice *slice, struct error *err)
