@@ -21,8 +21,9 @@
  * Locks: cache/.lock (flock) is held for short while links and image directories appear and go;
  * an image that is being read (clone, push, export) is opened with cache_open(), which holds a
  * shared flock on its directory; whoever removes it takes that lock exclusively and without
- * waiting. A puller holds the flock on what it built until cache_link() has returned, or another's
- * cache_gc() may remove the image that no tag names yet; and calls cache_open() only afterwards.
+ * waiting. A puller holds the flock on what it built until cache_link() has returned, so that nobody
+ * reads or removes the image that no tag names yet; and calls cache_open() only afterwards. Should it
+ * be killed in between, the mark .new lets that image stay for as long as an unfinished pull.
  */
 
 #include <stdbool.h>

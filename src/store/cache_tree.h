@@ -18,6 +18,7 @@ struct home;
 #define CACHE_TRASH ".trash-" /* cache/OCIs/.trash-<hex>: on its way out */
 #define CACHE_NEW_LINK ".link-" /* beside a tag: about to take its place */
 #define CACHE_PULLED ".explicitly-pulled"
+#define CACHE_NEW ".new" /* no tag names it yet: whoever was to link it may have been killed */
 
 /* cache/.lock. Return: fd. */
 int cache_lock(const struct home *home, struct error *err) must_use_;
