@@ -103,7 +103,7 @@ static int collect_node(const struct home *home, const struct cache_node *node, 
 static int collect_pulls(const struct home *home, struct error *err)
 {
 	auto_cache_pulls pulls = { 0 };
-	int r = cache_find_pulls(home, &pulls, err);
+	int r = cache_find_pulls(home, /* measure= */ false, &pulls, err);
 	time_t now = time(NULL);
 
 	for (size_t i = 0; r >= 0 && i < pulls.len; i++)
