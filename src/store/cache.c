@@ -241,6 +241,7 @@ int cache_link(const struct home *home, const struct oci_name *name, const struc
 	auto_fd lock = cache_lock(home, err);
 	auto_fd repository = -1;
 	auto_fd image = -1;
+	struct error ignored = ERROR_INIT;
 	char text[DIGEST_TEXT];
 	int r;
 
@@ -257,7 +258,9 @@ int cache_link(const struct home *home, const struct oci_name *name, const struc
 	if (r < 0)
 		return r;
 	(void)unlinkat(image, CACHE_NEW, 0);
-	return cache_collect(home, err);
+	/* what cannot be collected, such as what root pulled, is no failure of this image */
+	(void)!cache_collect(home, &ignored);
+	return 0;
 }
 
 /* The directory is removed whole or not; one that somebody reads is not. */
