@@ -380,3 +380,86 @@ def test_an_unfinished_pull_of_shared_extents_stays(linzer, kind):
         done = linzer("clone", f"{BASE}:source", "vm")
         assert removed(done) == [f"{BASE}:old"]
         assert unfinished.exists()
+
+
+NOBODY = 65534
+
+
+@needs_root
+def test_somebody_elses_image_does_not_fail_a_pull(oci, fake, tmp_path):
+    """What `sudo` pulled cannot be collected by whoever pulls the next one."""
+    def run(*words):
+        for path in (oci.home, oci.user):
+            os.chown(path, NOBODY, NOBODY)
+        return subprocess.run([oci.program(), *words], env=oci.environment(HOME="/nonexistent"), user=NOBODY,
+                              group=NOBODY, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60)
+    oci.home.parent.chmod(0o711)
+    for path in (oci.names, *oci.names.parents):
+        if str(path).startswith(str(tmp_path.parents[1])):
+            path.chmod(path.stat().st_mode | 0o711)
+    first, second = Image(mixed_disk(1)), Image(mixed_disk(2))
+    assert run("pull", fake.add(first, "org/vm"), "--insecure").returncode == 0
+    theirs = cached(oci, first)
+    os.chown(theirs, 0, 0)
+    theirs.chmod(0o700)
+    done = run("pull", fake.add(second, "org/vm"), "--insecure")
+    assert (done.returncode, done.stderr) == (0, "")
+    is_right(cached(oci, second), second)
+    assert first.digest in images(oci)
+    one_line(run("prune", "--gc"), "Permission denied")
+
+
+def test_etag_that_is_no_header_value(oci, fake, image):
+    """It would come back in a header of ours."""
+    slice = image.slices[0]["digest"]
+
+    def act(handler):
+        data, _ = faulty.content(handler)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: \"a\rX-Evil: 1\"\r\n\r\n" % len(data))
+        handler.wfile.write(data[:100])
+        handler.close_connection = True
+    fake.fault("GET", slice, act, times=1)
+    oci("pull", fake.add(image, "org/vm"), "--insecure", check=True)
+    again = fake.asked("GET", slice)[1]
+    assert "Range" in again.headers and "If-Range" not in again.headers and "X-Evil" not in again.headers
+
+
+# ---------------------------------------------------------------- layouts
+
+@pytest.mark.parametrize("name", ["oci-layout", "index.json"])
+def test_what_a_killed_push_left_in_a_layout_goes(oci, tmp_path, name):
+    new_vm(oci, "vm", mixed_disk(1))
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    if name == "index.json":
+        oci("push", "vm", f"oci:{layout}:one", check=True)
+    left = layout / f"{name}.0123456789abcdef.new"
+    left.write_text("{")
+    oci("push", "vm", f"oci:{layout}:two", check=True)
+    assert not left.exists()
+
+
+# ---------------------------------------------------------------- races
+
+def test_image_deleted_before_its_clone_has_it(oci, fake, image):
+    """It was cached when clone looked, and is pulled again as if it had not been."""
+    name = fake.add(image, "org/vm")
+    oci("pull", name, "--insecure", check=True)
+    directory = cached(oci, image)
+    remover = os.open(directory, os.O_RDONLY)
+    fcntl.flock(remover, fcntl.LOCK_EX)
+    child = oci.start("clone", name, "vm", "--insecure", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.7)  # it waits for the lock
+    (directory.parent / "latest").unlink()
+    directory.rename(directory.parent.parent / ".trash-test")
+    os.close(remover)
+    out, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (0, ""), out
+    assert (oci.vm("vm") / "disk.img").read_bytes()[:len(image.disk)] == image.disk
+    is_right(cached(oci, image), image)
+
+
+def test_clone_of_what_the_registry_has_not_is_not_tried_for_ever(oci, fake):
+    one_line(oci("clone", fake.name("org/none"), "vm", "--insecure"), "404")
+    assert fake.count("GET", "/manifests/") == 1
