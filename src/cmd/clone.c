@@ -12,7 +12,7 @@
 #include "store/cache.h"
 #include "store/vm.h"
 
-enum { DEFAULT_PRUNE_LIMIT = 100 }; /* GiB */
+enum { DEFAULT_PRUNE_LIMIT = 100 /* GiB */, IMAGE_TRIES = 3 };
 
 struct clone_args {
 	const char *source;
@@ -154,10 +154,13 @@ static void reclaim_for_image(const struct home *home, const struct clone_args *
 static int clone_image(struct invocation *inv, const struct clone_args *args,
 		       const struct oci_name *name, const struct vm_clone *how, struct error *err)
 {
-	int r = pull_if_missing(inv, args, name, err);
+	int r, tries = IMAGE_TRIES;
 
-	if (r == 0)
-		r = vm_clone_image(&inv->home, name, args->name, how, err);
+	do { /* somebody else may delete or prune it in between */
+		r = pull_if_missing(inv, args, name, err);
+		if (r == 0)
+			r = vm_clone_image(&inv->home, name, args->name, how, err);
+	} while (r == -E_NOT_FOUND && --tries);
 	if (r == 0 && !getenv("TART_NO_AUTO_PRUNE"))
 		reclaim_for_image(&inv->home, args, name);
 	return r;

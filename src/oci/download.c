@@ -48,6 +48,18 @@ static bool begins_at(const char *content_range, uint64_t first)
 	return content_range && str_starts(content_range, wanted);
 }
 
+/* A strong one (RFC 9110 section 8.8.3), and such that it can come back in a header of ours. */
+static bool is_of_use(const char *etag)
+{
+	enum { ETAG_MAX = 256 };
+
+	if (!etag || etag[0] != '"' || strlen(etag) > ETAG_MAX)
+		return false;
+	while (*etag > ' ' && *etag < 0x7f)
+		etag++;
+	return !*etag;
+}
+
 static int begin(void *arg, const struct http_response *response, struct error *err)
 {
 	struct download *d = arg;
@@ -64,7 +76,7 @@ static int begin(void *arg, const struct http_response *response, struct error *
 				 (long long)response->length, length);
 	d->skip = response->status == 206 ? 0 : d->received;
 	free(d->etag);
-	d->etag = response->etag && response->etag[0] == '"' ? xstrdup(response->etag) : NULL;
+	d->etag = is_of_use(response->etag) ? xstrdup(response->etag) : NULL;
 	return 0;
 }
 

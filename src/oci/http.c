@@ -250,6 +250,7 @@ static int begin_body(struct transfer *t)
 	if (t->begun)
 		return 0;
 	t->begun = true;
+	t->window_ms = clock_ms(); /* it may have been waited for with more patience */
 	read_status(t);
 	if (t->response->status < 300 && !wanted_by_sink(t) && t->request->limit &&
 	    t->response->length > (int64_t)t->request->limit)
@@ -379,7 +380,7 @@ static void set_method(CURL *curl, struct transfer *t)
 	(void)curl_easy_setopt(curl, CURLOPT_SEEKDATA, t);
 }
 
-static void set_trust(CURL *curl, const struct http *http, bool own_host)
+static void set_trust(CURL *curl, const struct http *http, const struct http_request *request)
 {
 	const struct trust *trust = &http->trust;
 	struct curl_blob blob = { .data = trust->authorities.ptr,
@@ -390,11 +391,9 @@ static void set_trust(CURL *curl, const struct http *http, bool own_host)
 		(void)curl_easy_setopt(curl, CURLOPT_CAINFO, trust->file);
 	if (trust->directory)
 		(void)curl_easy_setopt(curl, CURLOPT_CAPATH, trust->directory);
-	if (!own_host)
-		return;
-	if (blob.len)
+	if (blob.len && (request->own_host || request->own_realm))
 		(void)curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob);
-	if (trust->certificate) {
+	if (trust->certificate && request->own_host) {
 		(void)curl_easy_setopt(curl, CURLOPT_SSLCERT, trust->certificate);
 		(void)curl_easy_setopt(curl, CURLOPT_SSLKEY, trust->key);
 	}
@@ -498,7 +497,7 @@ int http_perform(struct http *http, const struct http_request *request,
 	http_response_release(response);
 	set_transfer(handle->curl, &t, why);
 	set_method(handle->curl, &t);
-	set_trust(handle->curl, http, request->own_host);
+	set_trust(handle->curl, http, request);
 	(void)curl_easy_setopt(handle->curl, CURLOPT_HTTPHEADER, headers);
 	code = perform_without_sigpipe(handle->curl);
 	r = outcome(&t, code, why);

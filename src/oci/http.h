@@ -47,7 +47,8 @@ struct http_request {
 	const char *accept, *content_type; /* header values, or NULL */
 	const char *authorization, *range, *if_range, *content_range;
 	const struct http_source *source; /* the body; NULL: none */
-	bool own_host; /* it goes to the registry itself: its own certificates count */
+	bool own_host; /* it goes to the registry itself, which is shown our certificate */
+	bool own_realm; /* it goes to where that one's tokens are, whose authorities are the same */
 	size_t limit; /* of a body kept in response->body, of a status below 300 (E_TOO_BIG) */
 	/* of 200 and 206: begin() is told first, then write() takes each byte once; may be NULL */
 	int (*begin)(void *arg, const struct http_response *response, struct error *err);

@@ -472,6 +472,18 @@ static void sweep(const struct layout *layout)
 	}
 }
 
+/* The same of our two files, which are replaced under the lock that is held (fs_replace_file()). */
+static void sweep_replaced(const struct layout *layout)
+{
+	auto_dir *d = list(layout->dir);
+	const struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (str_ends(e->d_name, ".new") &&
+		    (str_starts(e->d_name, "index.json.") || str_starts(e->d_name, "oci-layout.")))
+			(void)unlinkat(layout->dir, e->d_name, 0);
+}
+
 /* Make a layout of an empty directory; two that do so at once make the same. */
 static int make_layout(struct layout *layout, struct error *err)
 {
@@ -480,6 +492,7 @@ static int make_layout(struct layout *layout, struct error *err)
 
 	if (lock < 0)
 		return lock;
+	sweep_replaced(layout);
 	if (fstatat(layout->dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	if (!is_empty(layout->dir))

@@ -295,7 +295,9 @@ static int ask_once(struct tokens *tokens, struct http_request *request, const c
 		auto_str next = STR_INIT;
 
 		request->url = url.ptr;
-		request->authorization = *header && url_same_origin(first, url.ptr) ? header : NULL;
+		request->own_realm = url_same_origin(first, url.ptr);
+		request->own_host = url_same_origin(tokens->registry, url.ptr);
+		request->authorization = *header && request->own_realm ? header : NULL;
 		r = http_perform(tokens->settings.http, request, response, err);
 		if (r != HTTP_DONE || request->source || !is_redirect(response))
 			break;

@@ -60,10 +60,18 @@ static void add_directory(struct trust *trust, const char *parent, const char *h
 	}
 }
 
+/* An empty one is none, as for the curl program. */
+static const char *variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? value : NULL;
+}
+
 void trust_load(struct trust *trust, const char *host)
 {
-	trust->file = getenv("SSL_CERT_FILE");
-	trust->directory = getenv("SSL_CERT_DIR");
+	trust->file = variable("SSL_CERT_FILE");
+	trust->directory = variable("SSL_CERT_DIR");
 	add_directory(trust, "/etc/containers/certs.d", host);
 	add_directory(trust, "/etc/docker/certs.d", host);
 }

@@ -5,8 +5,9 @@
 /*
  * Whom TLS trusts: SSL_CERT_FILE and SSL_CERT_DIR instead of the system's authorities, as
  * with the curl program; and for a registry of one's own, as docker and podman do,
- * DIR/HOST/X.crt (more authorities) and X.cert with X.key (a certificate of the client) of
- * DIR = /etc/docker/certs.d and /etc/containers/certs.d.
+ * DIR/HOST/X.crt (more authorities, of its token server too, wherever that is) and X.cert with
+ * X.key (a certificate of the client, shown to HOST alone) of DIR = /etc/docker/certs.d and
+ * /etc/containers/certs.d.
  */
 
 #include "base/str.h"

@@ -43,21 +43,31 @@ static int open_image(int repository, const struct oci_name *name, struct digest
 	return openat(repository, text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* What a tag named may go while we look at it: then it names something else by now. */
+static bool has_moved(int repository, const struct oci_name *name, const struct digest *from)
+{
+	struct digest now;
+
+	return name->tag && cache_read_tag(repository, name->tag, &now) &&
+	       !digest_equal(&now, from);
+}
+
 /*
  * The same, under the shared lock that keeps it where it is. Whoever has the exclusive one either
  * builds it or takes it away, and is quick about it.
  */
 static int lock_image(int repository, const struct oci_name *name, struct digest *digest)
 {
-	auto_fd fd = open_image(repository, name, digest);
-	char text[DIGEST_TEXT];
+	do {
+		auto_fd fd = open_image(repository, name, digest);
+		char text[DIGEST_TEXT];
 
-	if (fd < 0 || flock(fd, LOCK_SH) < 0)
-		return -1;
-	digest_format(digest, text);
-	if (!lock_still_names(fd, repository, text) || !cache_is_whole(fd))
-		return -1;
-	return take_fd(&fd);
+		digest_format(digest, text);
+		if (fd >= 0 && flock(fd, LOCK_SH) == 0 && lock_still_names(fd, repository, text) &&
+		    cache_is_whole(fd))
+			return take_fd(&fd);
+	} while (has_moved(repository, name, digest));
+	return -1;
 }
 
 int cache_open(const struct home *home, const struct oci_name *name, bool quiet, struct vm *vm,
@@ -90,16 +100,19 @@ int cache_find(const struct home *home, const struct oci_name *name, struct dige
 	       struct error *err)
 {
 	auto_fd repository = cache_open_repository(home, name, /* create= */ false, err);
-	auto_fd image = -1;
-	struct digest found;
+	struct digest found = { 0 };
 
 	if (repository < 0)
 		return repository == -ENOENT ? 0 : repository;
-	image = open_image(repository, name, &found);
-	if (image < 0 || !cache_is_whole(image))
-		return 0;
-	*digest = found;
-	return 1;
+	do {
+		auto_fd image = open_image(repository, name, &found);
+
+		if (image >= 0 && cache_is_whole(image)) {
+			*digest = found;
+			return 1;
+		}
+	} while (has_moved(repository, name, &found));
+	return 0;
 }
 
 static void close_dir(DIR **d)
@@ -122,7 +135,14 @@ static int sync_file(int dir, const char *name, struct error *err)
 	return 0;
 }
 
-/* All files, then the directory. */
+static int put_mark(int image, const char *mark, struct error *err)
+{
+	auto_fd fd = fs_open(image, mark, O_WRONLY | O_CREAT | O_NOFOLLOW, err);
+
+	return fd < 0 ? fd : 0;
+}
+
+/* All files, then the directory. It gets the mark that it has no tag yet. */
 static int sync_image(const char *path, struct error *err)
 {
 	cleanup_(close_dir) DIR *d = opendir(path);
@@ -131,6 +151,7 @@ static int sync_image(const char *path, struct error *err)
 
 	if (!d)
 		return error_errno(err, "cannot open '%s'", path);
+	r = put_mark(dirfd(d), CACHE_NEW, err);
 	while (r == 0 && (e = readdir(d)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			r = sync_file(dirfd(d), e->d_name, err);
@@ -209,9 +230,9 @@ static int replace_link(int repository, const char *tag, const char *digest, str
 
 static int mark_pulled(int image, struct error *err)
 {
-	auto_fd fd = fs_open(image, CACHE_PULLED, O_WRONLY | O_CREAT | O_NOFOLLOW, err);
+	int r = put_mark(image, CACHE_PULLED, err);
 
-	return fd < 0 ? fd : fs_sync_dir(image, ".", err);
+	return r < 0 ? r : fs_sync_dir(image, ".", err);
 }
 
 int cache_link(const struct home *home, const struct oci_name *name, const struct digest *digest,
@@ -220,6 +241,7 @@ int cache_link(const struct home *home, const struct oci_name *name, const struc
 	auto_fd lock = cache_lock(home, err);
 	auto_fd repository = -1;
 	auto_fd image = -1;
+	struct error ignored = ERROR_INIT;
 	char text[DIGEST_TEXT];
 	int r;
 
@@ -233,7 +255,12 @@ int cache_link(const struct home *home, const struct oci_name *name, const struc
 	if (image < 0 || !cache_is_whole(image))
 		return not_found(name, err);
 	r = name->tag ? replace_link(repository, name->tag, text, err) : mark_pulled(image, err);
-	return r < 0 ? r : cache_collect(home, err);
+	if (r < 0)
+		return r;
+	(void)unlinkat(image, CACHE_NEW, 0);
+	/* what cannot be collected, such as what root pulled, is no failure of this image */
+	(void)!cache_collect(home, &ignored);
+	return 0;
 }
 
 /* The directory is removed whole or not; one that somebody reads is not. */

@@ -21,8 +21,10 @@
  * Locks: cache/.lock (flock) is held for short while links and image directories appear and go;
  * an image that is being read (clone, push, export) is opened with cache_open(), which holds a
  * shared flock on its directory; whoever removes it takes that lock exclusively and without
- * waiting. A puller holds the flock on what it built until cache_link() has returned, or another's
- * cache_gc() may remove the image that no tag names yet; and calls cache_open() only afterwards.
+ * waiting. A puller holds the flock on what it built until cache_link() has returned, so that
+ * nobody reads or removes the image that no tag names yet; and calls cache_open() only afterwards.
+ * Should it be killed in between, the mark .new lets that image stay for as long as an unfinished
+ * pull.
  */
 
 #include <stdbool.h>
@@ -72,8 +74,8 @@ void cache_entries_release(struct cache_entries *entries);
 int cache_publish(const struct home *home, const struct oci_name *name, const struct digest *digest,
 		  const char *built, struct error *err) must_use_;
 /*
- * Give the image a tag, in one step in the place of an older one, then cache_gc(); for a @name
- * that is a digest: mark it .explicitly-pulled, so that gc lets it be.
+ * Give the image a tag, in one step in the place of an older one, then cache_gc(), whose failure is
+ * none of this; for a @name that is a digest: mark it .explicitly-pulled, so that gc lets it be.
  */
 int cache_link(const struct home *home, const struct oci_name *name, const struct digest *digest,
 	       struct error *err) must_use_;

@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "store/cache.h"
 #include "store/origin.h"
@@ -226,6 +227,59 @@ static void what_its_maker_holds_is_not_collected(void **state)
 	assert_int_equal(find(f, "h/a:t", found), 1);
 }
 
+/* What a killed pull leaves between the image's appearing and its tag's. */
+static void one_that_has_no_tag_yet_is_not_collected(void **state)
+{
+	struct fixture *f = *state;
+	auto_oci_name name = parse("h/a:u");
+	char found[DIGEST_TEXT];
+
+	publish(f, "h/a", ONE, "disk");
+	assert_ok(f, cache_gc(&f->home, &f->err)); /* another's */
+	assert_int_equal(find(f, "h/a@" ONE, found), 1);
+	link_as(f, "h/a:t", ONE);
+	link_as(f, "h/a:u", ONE);
+	assert_ok(f, cache_delete(&f->home, &name, &f->err));
+	assert_int_equal(find(f, "h/a@" ONE, found), 1);
+	name.tag[0] = 't';
+	assert_ok(f, cache_delete(&f->home, &name, &f->err));
+	assert_int_equal(find(f, "h/a@" ONE, found), 0);
+}
+
+/* A pull moves the tag and its gc removes the image, after the reader has looked where the tag is.
+ */
+static void a_tag_that_moves_names_something(void **state)
+{
+	struct fixture *f = *state;
+	auto_oci_name name = parse("h/a:t");
+	auto_free char *one = str_format("%s/OCIs/h/a/" ONE, f->home.cache);
+	auto_fd remover = -1;
+	pid_t reader;
+	int status;
+
+	publish(f, "h/a", ONE, "one");
+	link_as(f, "h/a:t", ONE);
+	remover = lock_dir(AT_FDCWD, one, LOCK_WAIT, &f->err);
+	assert_true(remover >= 0);
+	reader = fork();
+	assert_true(reader >= 0);
+	if (reader == 0) {
+		auto_vm vm = VM_INIT;
+
+		(void)close(take_fd(&remover)); /* the lock is the parent's alone */
+		_exit(cache_open(&f->home, &name, true, &vm, &f->err) == 0 && str_ends(vm.path, TWO)
+			      ? 0
+			      : 1);
+	}
+	clock_sleep_ms(300); /* it waits for the lock of the first */
+	publish(f, "h/a", TWO, "two");
+	link_as(f, "h/a:t", TWO);
+	assert_ok(f, fs_remove_tree(AT_FDCWD, one, &f->err));
+	(void)close(take_fd(&remover));
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	assert_int_equal(status, 0);
+}
+
 static const char manifest[] =
 	"{\"config\":{\"digest\":\"" ONE "\",\"size\":1},\"layers\":["
 	"{\"mediaType\":\"application/vnd.cirruslabs.tart.config.v1\",\"digest\":\"" ONE
@@ -311,6 +365,8 @@ int main(void)
 		fixture_test(a_repository_and_a_tag_in_one_place),
 		fixture_test(an_open_image_cannot_be_removed),
 		fixture_test(what_its_maker_holds_is_not_collected),
+		fixture_test(one_that_has_no_tag_yet_is_not_collected),
+		fixture_test(a_tag_that_moves_names_something),
 		fixture_test(an_origin_is_read_as_it_was_written),
 		fixture_test(an_origin_that_lies_is_none),
 		fixture_test(a_clone_of_an_image_is_a_vm),

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -72,12 +74,18 @@ static int remove_link(const struct home *home, const struct cache_node *node, s
 	return 0;
 }
 
+/* One that was pulled and not linked, by somebody killed, waits as long as an unfinished pull. */
 static bool is_marked(const struct home *home, const struct cache_node *node)
 {
 	auto_free char *path = cache_image_path(home, node);
 	auto_fd dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
 
-	return dir >= 0 && faccessat(dir, CACHE_PULLED, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (dir < 0)
+		return false;
+	return faccessat(dir, CACHE_PULLED, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       (fstatat(dir, CACHE_NEW, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		(time(NULL) - st.st_mtime) / DAY < PULL_DAYS);
 }
 
 static int collect_node(const struct home *home, const struct cache_node *node, struct error *err)
@@ -95,7 +103,7 @@ static int collect_node(const struct home *home, const struct cache_node *node, 
 static int collect_pulls(const struct home *home, struct error *err)
 {
 	auto_cache_pulls pulls = { 0 };
-	int r = cache_find_pulls(home, &pulls, err);
+	int r = cache_find_pulls(home, /* measure= */ false, &pulls, err);
 	time_t now = time(NULL);
 
 	for (size_t i = 0; r >= 0 && i < pulls.len; i++)

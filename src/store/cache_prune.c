@@ -201,7 +201,7 @@ static int remove_pull(const struct home *home, const struct cache_pull *pull, s
 static int remove_all_pulls(const struct home *home, struct str *removed, struct error *err)
 {
 	auto_cache_pulls pulls = { 0 };
-	int r = cache_find_pulls(home, &pulls, err);
+	int r = cache_find_pulls(home, /* measure= */ true, &pulls, err);
 
 	for (size_t i = 0; r >= 0 && i < pulls.len; i++)
 		r = remove_pull(home, &pulls.items[i], removed, err);
@@ -270,7 +270,8 @@ static uint64_t missing_bytes(const struct home *home, uint64_t needed)
 	if (getenv("TART_NO_AUTO_PRUNE") || statvfs(home->cache, &fs) < 0)
 		return 0;
 	available = (uint64_t)fs.f_bavail * fs.f_frsize;
-	return !available || needed < available ? 0 : needed - available + 1;
+	/* one without blocks, such as a tmpfs without a limit, does not say what it has */
+	return !fs.f_blocks || !needed || needed < available ? 0 : needed - available + 1;
 }
 
 static bool may_go(const struct candidate *c, const struct digest *keep)
@@ -278,27 +279,22 @@ static bool may_go(const struct candidate *c, const struct digest *keep)
 	return c->disk && (!keep || !digest_equal(&c->image->digest, keep));
 }
 
-/*
- * How many of the oldest images (and all pulls, which go first) make @missing bytes. Return: that
- * number, counted in @list; SIZE_MAX where all are not enough.
- */
-static size_t find_enough(const struct home *home, struct candidates *list,
-			  const struct cache_pulls *pulls, const struct digest *keep,
-			  uint64_t missing)
+/* Do the images and the pulls, which go first, make @missing bytes? */
+static bool is_enough(const struct home *home, struct candidates *list,
+		      const struct cache_pulls *pulls, const struct digest *keep, uint64_t missing)
 {
 	uint64_t most = 0, sum = 0;
-	size_t n = 0;
 
 	for (size_t i = 0; i < pulls->len; i++)
 		sum += pulls->items[i].size;
 	for (size_t i = 0; i < list->len; i++)
 		most += may_go(&list->items[i], keep) ? list->items[i].disk : 0;
 	if (sum + most < missing) /* without looking closer */
-		return SIZE_MAX;
-	for (; n < list->len && sum < missing; n++)
-		if (may_go(&list->items[n], keep))
-			sum += gain_of(home, &list->items[n]);
-	return sum < missing ? SIZE_MAX : n;
+		return false;
+	for (size_t i = 0; i < list->len && sum < missing; i++)
+		if (may_go(&list->items[i], keep))
+			sum += gain_of(home, &list->items[i]);
+	return sum >= missing;
 }
 
 static int make_room(const struct home *home, const struct cache_nodes *nodes,
@@ -307,16 +303,18 @@ static int make_room(const struct home *home, const struct cache_nodes *nodes,
 {
 	auto_cache_pulls pulls = { 0 };
 	uint64_t done = 0;
-	int r = cache_find_pulls(home, &pulls, err);
-	size_t n = r < 0 ? 0 : find_enough(home, list, &pulls, keep, missing);
+	int r = cache_find_pulls(home, /* measure= */ true, &pulls, err);
 
-	if (n == SIZE_MAX)
-		return 0;
+	if (r < 0 || !is_enough(home, list, &pulls, keep, missing))
+		return r;
 	for (size_t i = 0; r >= 0 && i < pulls.len && done < missing; i++) {
+		if (!pulls.items[i].size)
+			continue;
 		r = remove_pull(home, &pulls.items[i], removed, err);
 		done += r > 0 ? pulls.items[i].size : 0;
 	}
-	for (size_t i = 0; r >= 0 && i < n && done < missing; i++) {
+	/* one that somebody reads stays, and a newer one goes in its place */
+	for (size_t i = 0; r >= 0 && i < list->len && done < missing; i++) {
 		struct candidate *c = &list->items[i];
 
 		if (!may_go(c, keep) || !gain_of(home, c))

@@ -33,8 +33,21 @@ static DIR *open_pulls(const struct home *home)
 	return opendir(path);
 }
 
-/* The newest change of any of its files (those are flat), and what they occupy. */
-static void measure(int pulls, struct cache_pull *pull)
+/* What is shared with an image, by name or by extents, stays where it is. */
+static uint64_t exclusive_bytes(int dir, const char *name, const struct stat *st)
+{
+	auto_fd fd = -1;
+	struct error ignored = ERROR_INIT;
+	uint64_t bytes = 0;
+
+	if (!S_ISREG(st->st_mode) || st->st_nlink > 1)
+		return 0;
+	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd >= 0 && fs_exclusive_bytes(fd, &bytes, &ignored) == 0 ? bytes : 0;
+}
+
+/* The newest change of any of its files (those are flat), and what they would give back. */
+static void look_at(int pulls, struct cache_pull *pull, bool measure)
 {
 	int fd = openat(pulls, pull->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	auto_dir *d = fd < 0 ? NULL : fdopendir(fd);
@@ -47,7 +60,8 @@ static void measure(int pulls, struct cache_pull *pull)
 		if (strcmp(e->d_name, "..") == 0 ||
 		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		pull->size += fs_allocated(&st);
+		if (measure)
+			pull->size += exclusive_bytes(dirfd(d), e->d_name, &st);
 		if (st.st_mtime > pull->changed)
 			pull->changed = st.st_mtime;
 	}
@@ -68,7 +82,8 @@ static int oldest_first(const void *a, const void *b)
 	return x->changed < y->changed ? -1 : x->changed > y->changed ? 1 : 0;
 }
 
-int cache_find_pulls(const struct home *home, struct cache_pulls *pulls, struct error *err)
+int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *pulls,
+		     struct error *err)
 {
 	auto_dir *d = open_pulls(home);
 	struct dirent *e;
@@ -82,7 +97,7 @@ int cache_find_pulls(const struct home *home, struct cache_pulls *pulls, struct 
 		    is_held(dirfd(d), e->d_name))
 			continue;
 		pull.name = xstrdup(e->d_name);
-		measure(dirfd(d), &pull);
+		look_at(dirfd(d), &pull, measure);
 		if (pulls->len == pulls->cap) {
 			pulls->cap = pulls->cap ? pulls->cap * 2 : 8;
 			pulls->items = xrealloc(pulls->items, pulls->cap, sizeof(pulls->items[0]));

@@ -18,6 +18,7 @@ struct home;
 #define CACHE_TRASH ".trash-" /* cache/OCIs/.trash-<hex>: on its way out */
 #define CACHE_NEW_LINK ".link-" /* beside a tag: about to take its place */
 #define CACHE_PULLED ".explicitly-pulled"
+#define CACHE_NEW ".new" /* no tag names it yet: whoever was to link it may have been killed */
 
 /* cache/.lock. Return: fd. */
 int cache_lock(const struct home *home, struct error *err) must_use_;
@@ -73,14 +74,15 @@ int cache_collect(const struct home *home, struct error *err) must_use_;
 struct cache_pull {
 	char *name; /* in cache/pulls/ */
 	time_t changed;
-	uint64_t size; /* allocated bytes */
+	uint64_t size; /* bytes that its removal gives back */
 };
 struct cache_pulls {
 	struct cache_pull *items; /* oldest first */
 	size_t len;
 	size_t cap;
 };
-int cache_find_pulls(const struct home *home, struct cache_pulls *pulls,
+/* @measure: their sizes, too, which takes time. */
+int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *pulls,
 		     struct error *err) must_use_;
 void cache_pulls_clear(struct cache_pulls *pulls);
 #define auto_cache_pulls cleanup_(cache_pulls_clear) struct cache_pulls
