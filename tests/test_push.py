@@ -793,3 +793,59 @@ def test_pushed_by_skopeo_and_by_hand_and_cached(oci, registry):
     is_right(cached(oci, image), image)
     push(oci, registry.name("org/copy"), registry.name("org/copy", "tagged"))
     assert registry.manifest("org/copy", "tagged") == image.manifest
+
+
+# ---------------------------------------------------------------- blobs of which we only know what was said
+
+def claims(image, seed=666):
+    """An image of the same contents, as it says; its blobs hold other bytes, none of zeroes."""
+    liar = Image(noise(len(image.disk), seed))
+    for ours, theirs in zip(liar.slices, image.slices):
+        ours["annotations"].update(theirs["annotations"])
+    return liar
+
+
+@pytest.mark.parametrize("then", ["at once", "by another name"])
+def test_a_blob_that_was_never_decoded_is_not_passed_on(oci, fake, then):
+    """What the cache had was not fetched, so nobody looked into the liar's blobs: a push makes its own."""
+    image = Image(noise(9 * MIB, 1), 4 * MIB)
+    liar = Image(noise(9 * MIB, 666), 4 * MIB)
+    for ours, theirs in zip(liar.slices, image.slices):
+        ours["annotations"].update(theirs["annotations"])
+    pull(oci, fake.add(image, "org/vm"))
+    name = fake.add(liar, "evil/vm")
+    pull(oci, name)
+    if then == "by another name":  # its files are taken over, and what is not known of its blobs
+        name = fake.add(liar, "evil/twin")
+        pull(oci, name)
+    oci("clone", name, "copy", check=True)
+    push(oci, "copy", fake.name("org/copy"))
+    sent = slices_of(manifest_of(fake, "org/copy"))
+    assert not {s["digest"] for s in sent} & {s["digest"] for s in liar.slices}
+    assert b"".join(unframe(fake.blobs["org/copy"][s["digest"]])[0] for s in sent) == image.disk
+
+
+@pytest.mark.parametrize("lies", [True, False])
+def test_a_blob_of_zeroes_is_looked_into(oci, fake, lies):
+    """Zeroes are not fetched, so a push looks into their blob before it passes it on."""
+    image = Image(noise(4 * MIB, 1) + bytes(8 * MIB), 4 * MIB)
+    if lies:
+        other = image.slice(noise(4 * MIB, 9))
+        for layer in image.slices[1:]:
+            layer.update(digest=other["digest"], size=other["size"])
+    oci("clone", fake.add(image, "org/vm"), "copy", "--insecure", check=True)
+    push(oci, "copy", fake.name("org/vm", "v2"))
+    sent = slices_of(manifest_of(fake, "org/vm", "v2"))
+    assert b"".join(unframe(fake.blobs["org/vm"][s["digest"]])[0] for s in sent) == image.disk
+    assert (sent == image.slices) != lies
+
+
+def test_what_was_decoded_here_is_passed_on_from_another_image(oci, fake):
+    """The same blobs in a second image, reused from the cache: they were decoded when they came."""
+    first, second = apple_image(), apple_image()
+    second.document["annotations"][UPLOAD_TIME] = "2026-05-13T00:00:00Z"
+    pull(oci, fake.add(first, "org/vm"))
+    name = fake.add(second, "org/again")
+    oci("clone", name, "copy", "--insecure", check=True)
+    push(oci, "copy", fake.name("org/again", "v2"))
+    assert slices_of(manifest_of(fake, "org/again", "v2")) == second.slices

@@ -30,6 +30,8 @@ struct fetch_reuse {
 	uint64_t length;
 	uint64_t offset;
 	int fd; /* open for reading, borrowed */
+	struct digest blob; /* that it came in there */
+	bool decoded; /* here, so that this blob is known to hold this content */
 };
 
 struct fetch {
@@ -44,6 +46,12 @@ struct fetch {
 	/* bytes of compressed size that are done with, from any thread; may be NULL */
 	void (*progress)(void *arg, uint64_t bytes);
 	void *arg;
+	/*
+	 * Called, from any thread, before a slice gets its content in a way that says nothing of
+	 * what its own blob holds (not of zeroes); may be NULL.
+	 */
+	int (*blob_not_decoded)(void *arg, struct error *err);
+	void *blob_arg;
 };
 
 /* For qsort() and bsearch(): by content, then length. */

@@ -135,6 +135,34 @@ static int is_zero(const struct send *send, const struct disk_slice *slice, stru
 	return r == 0 || start >= slice->offset + slice->length;
 }
 
+static int must_be_zero(void *arg, const uint8_t *bytes, size_t len, struct error *err)
+{
+	(void)arg;
+	return fs_all_zero(bytes, len) ? 0 : error_set(err, E_INVALID, "it is not all zeroes");
+}
+
+static int decode(void *arg, const void *bytes, size_t len, struct error *err)
+{
+	return apple_lz4_decode(arg, bytes, len, err);
+}
+
+/*
+ * Nobody fetched the blob of a slice of zeroes, so nobody looked into it. Return: does it hold
+ * them? One that cannot be had to look into does not count.
+ */
+static bool blob_holds_zeroes(const struct send *send, const struct disk_slice *slice)
+{
+	struct apple_lz4_decoder *decoder =
+		apple_lz4_decoder_new(slice->length, must_be_zero, NULL);
+	struct error ignored = ERROR_INIT;
+	bool good = remote_get_blob(send->remote, &slice->blob, decode, decoder, &ignored) == 0 &&
+		    apple_lz4_decode_end(decoder, &ignored) == 0 &&
+		    apple_lz4_decoded(decoder) == slice->length;
+
+	(void)apple_lz4_decoder_free(decoder);
+	return good;
+}
+
 /* With the mutex, so that others of this length wait for the first. Return: 1, 0 or error. */
 static int settle_zero_locked(struct job *job, const struct disk_slice *slice, struct error *err)
 {
@@ -144,6 +172,8 @@ static int settle_zero_locked(struct job *job, const struct disk_slice *slice, s
 		if (digest_equal(&job->known_zero.items[i].blob.digest, &slice->blob.digest))
 			return 1;
 	r = is_to_be_had(job->send, &slice->blob, err);
+	if (r > 0 && !blob_holds_zeroes(job->send, slice))
+		r = 0;
 	if (r > 0)
 		zero_slices_add(&job->known_zero, *slice);
 	return r;

@@ -14,6 +14,10 @@
  * In HOST and, for a layout ("oci:" names: HOST is "oci%3A" and the directory's components are
  * NS), in the components every byte outside [A-Za-z0-9._-] is %XX, and so is a leading '.'.
  *
+ * An image has the mark CACHE_UNVERIFIED where not every blob that its manifest names was decoded
+ * here, because contents came from elsewhere: what those blobs hold is only said. A clone of it has
+ * no origin, so that a push does not pass them on.
+ *
  * Nothing in an image is ever changed, so its files may have other names by hard link: those of
  * clones, and those of the same image under another name. cache/ may be a link to another
  * file system.
@@ -39,6 +43,8 @@
 struct error;
 struct home;
 struct str;
+
+#define CACHE_UNVERIFIED ".unverified-blobs"
 
 /*
  * Open a cached image as a VM directory: @vm->name is the canonical name, its files are read-only.

@@ -112,8 +112,11 @@ static int make_origin(const struct vm *from, const struct vm *to, const struct 
 static int clone_origin(const struct vm *from, const struct vm *to, const struct oci_name *source,
 			struct error *err)
 {
-	int r = clone_link_file(from, to, origin_name, err);
+	int r;
 
+	if (faccessat(from->dir, CACHE_UNVERIFIED, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = clone_link_file(from, to, origin_name, err);
 	if (r != -ENOENT)
 		return r;
 	r = make_origin(from, to, source, err);

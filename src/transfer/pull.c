@@ -171,6 +171,15 @@ static int find_twin(const struct pull *pull, struct vm *vm)
 	return 0;
 }
 
+/* See CACHE_UNVERIFIED. */
+static int mark_unverified(void *arg, struct error *err)
+{
+	const struct pull *pull = arg;
+	auto_fd fd = fs_open(pull->dir.dir, CACHE_UNVERIFIED, O_WRONLY | O_CREAT | O_NOFOLLOW, err);
+
+	return fd < 0 ? fd : 0;
+}
+
 /* Nothing in an image is ever changed: its files may be the twin's. Return: 1 done, 0 cannot. */
 static int link_twin(const struct pull *pull, const struct vm *twin)
 {
@@ -187,11 +196,16 @@ static int link_twin(const struct pull *pull, const struct vm *twin)
 	return 1;
 }
 
-static int use_twin(const struct pull *pull)
+static int use_twin(struct pull *pull)
 {
 	auto_vm twin = VM_INIT;
+	struct error ignored = ERROR_INIT;
 
-	return find_twin(pull, &twin) ? link_twin(pull, &twin) : 0;
+	if (!find_twin(pull, &twin) ||
+	    (faccessat(twin.dir, CACHE_UNVERIFIED, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+	     mark_unverified(pull, &ignored) < 0))
+		return 0;
+	return link_twin(pull, &twin);
 }
 
 static int store_small(const struct pull *pull, const char *file, const struct str *bytes,
@@ -292,6 +306,7 @@ static int check_whole_file(int fd, const struct overlay *overlay, const char *f
 /* The overlays of a stacked image: overlay-1.asif is the lowest. */
 static int pull_overlays(const struct pull *pull, struct fetch *fetch, struct error *err)
 {
+	fetch->reuse_count = 0; /* of disks alone */
 	for (size_t i = 0; i < pull->manifest.overlay_count; i++) {
 		const struct overlay *overlay = &pull->manifest.overlays[i];
 		auto_free char *file = str_format("overlay-%zu.asif", i + 1);
@@ -316,7 +331,7 @@ static void say_disk(uint64_t compressed)
 	(void)printf("pulling disk (%s compressed)...\n", size.ptr);
 }
 
-static int pull_disk(const struct pull *pull, struct error *err)
+static int pull_disk(struct pull *pull, struct error *err)
 {
 	const struct manifest *manifest = &pull->manifest;
 	auto_reuse reuse = REUSE_INIT;
@@ -328,6 +343,8 @@ static int pull_disk(const struct pull *pull, struct error *err)
 		.threads = concurrency_of(pull->args->concurrency),
 		.progress = progress_add,
 		.arg = &progress,
+		.blob_not_decoded = mark_unverified,
+		.blob_arg = pull,
 	};
 	auto_fd fd = -1;
 	int r;
@@ -343,7 +360,7 @@ static int pull_disk(const struct pull *pull, struct error *err)
 	return r;
 }
 
-static int fill(const struct pull *pull, struct error *err)
+static int fill(struct pull *pull, struct error *err)
 {
 	int r = pull_config(pull, err);
 
@@ -355,7 +372,7 @@ static int fill(const struct pull *pull, struct error *err)
 }
 
 /* With the lock of the image's own directory in cache/pulls. */
-static int pull_locked(const struct pull *pull, struct error *err)
+static int pull_locked(struct pull *pull, struct error *err)
 {
 	int r = link_cached(pull, err);
 

@@ -129,6 +129,12 @@ static int open_vm(struct push *push, struct error *err)
 
 	if (r == 0)
 		r = open_locked(push, err);
+	if (r == 0 && !push->origin.manifest.overlay_count &&
+	    faccessat(push->vm.dir, "overlay-1.asif", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		r = error_set(
+			err, E_FAILED,
+			"VM \"%s\" has overlays, and it is not known what image they belong to",
+			push->vm.name);
 	if (r == 0 && disk_reader_size(push->disk) == 0)
 		r = error_set(err, E_FAILED, "VM \"%s\" has an empty disk", push->vm.name);
 	return r;

@@ -55,7 +55,8 @@ static size_t unique(struct needed *needed, size_t count)
 	return kept;
 }
 
-static void add_entry(struct reuse *reuse, const struct disk_slice *slice, int fd)
+static void add_entry(struct reuse *reuse, const struct disk_slice *slice,
+		      const struct reuse_image *image)
 {
 	if (reuse->count == reuse->cap) {
 		reuse->cap = reuse->cap ? reuse->cap * 2 : 64;
@@ -65,12 +66,15 @@ static void add_entry(struct reuse *reuse, const struct disk_slice *slice, int f
 		.content = slice->content,
 		.length = slice->length,
 		.offset = slice->offset,
-		.fd = fd,
+		.fd = image->disk,
+		.blob = slice->blob.digest,
+		.decoded = image->decoded,
 	};
 }
 
 /* Return: how many slices of the image are of use. */
-static size_t add_slices(struct gathering *g, const struct manifest *manifest, int disk)
+static size_t add_slices(struct gathering *g, const struct manifest *manifest,
+			 const struct reuse_image *image)
 {
 	const struct digest *last = NULL;
 	size_t added = 0;
@@ -87,7 +91,7 @@ static size_t add_slices(struct gathering *g, const struct manifest *manifest, i
 		if (!found || found->places == PLACES_MAX)
 			continue;
 		found->places++;
-		add_entry(g->reuse, slice, disk);
+		add_entry(g->reuse, slice, image);
 		added++;
 	}
 	return added;
@@ -115,7 +119,8 @@ static void consider(struct gathering *g, const struct home *home, const struct 
 		return;
 	if (read_manifest(&image->vm, &manifest) == 0)
 		image->disk = disk_open_file(&image->vm, "disk.img", O_RDONLY, &ignored);
-	if (image->disk >= 0 && add_slices(g, &manifest, image->disk)) {
+	image->decoded = faccessat(image->vm.dir, CACHE_UNVERIFIED, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+	if (image->disk >= 0 && add_slices(g, &manifest, image)) {
 		reuse->image_count++;
 		return;
 	}

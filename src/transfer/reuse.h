@@ -4,6 +4,7 @@
 
 /* What of an image is in the cache already, as slices of other images. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "oci/fetch.h"
@@ -20,6 +21,7 @@ struct reuse {
 	struct reuse_image {
 		struct vm vm; /* open, so that it is not pruned meanwhile */
 		int disk;
+		bool decoded; /* its blobs were, here */
 	} images[REUSE_IMAGES_MAX];
 	size_t image_count;
 };
