@@ -22,7 +22,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/utsname.h>
 
 #include "base/clock.h"
@@ -157,60 +156,6 @@ static void give_handle(struct http *http, struct handle *handle)
 	(void)pthread_mutex_unlock(&http->lock);
 }
 
-void http_response_release(struct http_response *response)
-{
-	free(response->location);
-	free(response->retry_after);
-	free(response->content_range);
-	free(response->etag);
-	strings_release(&response->challenges);
-	str_release(&response->body);
-	*response = (struct http_response)HTTP_RESPONSE_INIT;
-}
-
-/* The value of a header line "name: value\r\n", owned by the caller; NULL: another header. */
-static char *header_value(const char *line, size_t len, const char *name)
-{
-	size_t n = strlen(name);
-
-	if (len <= n || strncasecmp(line, name, n) != 0 || line[n] != ':')
-		return NULL;
-	line += n + 1;
-	len -= n + 1;
-	while (len && (*line == ' ' || *line == '\t')) {
-		line++;
-		len--;
-	}
-	while (len && strchr("\r\n \t", line[len - 1]))
-		len--;
-	return xstrndup(line, len);
-}
-
-static void keep_header(struct http_response *r, const char *line, size_t len)
-{
-	const struct {
-		const char *name;
-		char **value;
-	} wanted[] = {
-		{ "location", &r->location },
-		{ "retry-after", &r->retry_after },
-		{ "content-range", &r->content_range },
-		{ "etag", &r->etag },
-	};
-	char *challenge = header_value(line, len, "www-authenticate");
-
-	if (challenge)
-		strings_take(&r->challenges, challenge);
-	for (size_t i = 0; i < array_size(wanted); i++) {
-		char *value = header_value(line, len, wanted[i].name);
-
-		if (!value)
-			continue;
-		free(*wanted[i].value);
-		*wanted[i].value = value;
-	}
-}
-
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
@@ -224,7 +169,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	}
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
 		http_response_release(t->response); /* what came before was a 1xx */
-	keep_header(t->response, line, len);
+	http_response_add_header(t->response, line, len);
 	return len;
 }
 

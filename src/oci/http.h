@@ -75,6 +75,9 @@ enum http_outcome { HTTP_DONE = 0, HTTP_BROKEN = 1 };
  */
 int http_perform(struct http *http, const struct http_request *request,
 		 struct http_response *response, struct error *err) must_use_;
+/* A header line "name: value\r\n": keep it if it is one of those above. The last one of a name
+ * counts. */
+void http_response_add_header(struct http_response *response, const char *line, size_t len);
 /* Empty it for the next exchange. */
 void http_response_release(struct http_response *response);
 #define auto_response cleanup_(http_response_release) struct http_response

@@ -11,12 +11,11 @@
  *
  * It may come from somebody else, so nothing in it is a link that we follow, and every byte
  * is verified while it is read. A blob is written beside its place and gets there by rename
- * after fsync; the name of an unfinished one begins with TEMPORARY, and its writer has it
+ * after fsync; the name of an unfinished one begins with LAYOUT_TEMPORARY, and its writer has it
  * locked, so that the next writer sweeps away what a killed one left. index.json is
  * replaced under a lock on the directory, by writers of ours: skopeo takes none.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,15 +31,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/hash.h"
+#include "oci/layout_dir.h"
 #include "oci/layout_index.h"
 #include "oci/name.h"
 #include "oci/remote_ops.h"
 
-#define TEMPORARY ".linzer-"
-
-enum { BUFFER = 256 * 1024, MARKER_MAX = 64 * 1024, RANDOM_BYTES = 8 };
-
-static const char marker[] = "{\"imageLayoutVersion\": \"1.0.0\"}";
+enum { BUFFER = 256 * 1024, RANDOM_BYTES = 8 };
 
 struct layout {
 	struct remote remote;
@@ -62,40 +58,6 @@ static void layout_free(struct remote *remote)
 	free(layout);
 }
 
-/* Open a regular file, never through a link. */
-static int open_file(int dir, const char *name, uint64_t *size, struct error *err)
-{
-	auto_fd fd = fs_open(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, err);
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, "cannot read '%s'", name);
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, E_INVALID, "'%s' is not a regular file", name);
-	*size = (uint64_t)st.st_size;
-	return take_fd(&fd);
-}
-
-static int read_small(int dir, const char *name, size_t limit, struct str *out, struct error *err)
-{
-	uint64_t size = 0;
-	auto_fd fd = open_file(dir, name, &size, err);
-	int r;
-
-	if (fd < 0)
-		return fd;
-	if (size > limit)
-		return error_set(err, E_TOO_BIG, "'%s' is larger than %zu bytes", name, limit);
-	str_grow(out, (size_t)size);
-	r = fs_pread_all(fd, out->ptr + out->len, (size_t)size, 0, err);
-	if (r < 0)
-		return r;
-	str_set_len(out, out->len + (size_t)size);
-	return 0;
-}
-
 static int wrap(const struct layout *layout, struct error *err)
 {
 	return error_wrap(err, "oci:%.200s", layout->path);
@@ -109,7 +71,7 @@ static const char *hex_of(const char digest[DIGEST_TEXT])
 static int read_index(const struct layout *layout, json_t **index, struct error *err)
 {
 	auto_str text = STR_INIT;
-	int r = read_small(layout->dir, "index.json", LAYOUT_INDEX_MAX, &text, err);
+	int r = layout_read_small(layout->dir, "index.json", LAYOUT_INDEX_MAX, &text, err);
 
 	return r < 0 ? r : layout_index_parse(text.ptr, text.len, index, err);
 }
@@ -140,7 +102,7 @@ static int find_entry(const struct layout *layout, const char *reference,
 		return 0;
 	if (digest_parse(reference, &entry->digest) < 0)
 		return error_set(err, E_FAILED, "there is no manifest called '%s'", reference);
-	fd = open_file(layout->blobs, hex_of(reference), &entry->size, err);
+	fd = layout_open_file(layout->blobs, hex_of(reference), &entry->size, err);
 	return fd < 0 ? error_set(err, E_FAILED, "there is no manifest %s", reference) : 0;
 }
 
@@ -156,7 +118,7 @@ static int get_manifest(const struct layout *layout, const char *reference, stru
 	if (r < 0)
 		return r;
 	digest_format(&entry.digest, name);
-	r = read_small(layout->blobs, hex_of(name), MANIFEST_MAX, &text, err);
+	r = layout_read_small(layout->blobs, hex_of(name), MANIFEST_MAX, &text, err);
 	if (r < 0)
 		return r;
 	if (text.len != entry.size)
@@ -233,7 +195,7 @@ static int get_blob(const struct layout *layout, const struct blob *blob, remote
 	auto_fd fd = -1;
 
 	digest_format(&blob->digest, digest);
-	fd = open_file(layout->blobs, hex_of(digest), &size, err);
+	fd = layout_open_file(layout->blobs, hex_of(digest), &size, err);
 	if (fd < 0)
 		return fd;
 	if (size != blob->size)
@@ -290,7 +252,7 @@ static int make_temporary(const struct layout *layout, char *name, size_t size, 
 		auto_fd fd = -1;
 
 		fs_random_hex(random, RANDOM_BYTES);
-		(void)snprintf(name, size, TEMPORARY "%s", random);
+		(void)snprintf(name, size, LAYOUT_TEMPORARY "%s", random);
 		fd = openat(layout->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 		if (fd < 0)
 			return error_errno(err, "cannot make '%s'", name);
@@ -314,7 +276,7 @@ static int fill(const struct layout *layout, const struct blob *blob, const void
 static int put_blob(const struct layout *layout, const struct blob *blob, const void *bytes,
 		    int from, struct error *err)
 {
-	char name[sizeof(TEMPORARY) + 2 * RANDOM_BYTES];
+	char name[sizeof(LAYOUT_TEMPORARY) + 2 * RANDOM_BYTES];
 	char digest[DIGEST_TEXT];
 	auto_fd fd = make_temporary(layout, name, sizeof(name), err);
 	int r;
@@ -379,148 +341,6 @@ static int layout_put_manifest(struct remote *remote, const char *reference, con
 										: 0;
 }
 
-static int check_marker(const struct layout *layout, struct error *err)
-{
-	auto_str text = STR_INIT;
-	auto_json *object = NULL;
-	const char *version = NULL;
-	int r = read_small(layout->dir, "oci-layout", MARKER_MAX, &text, err);
-
-	if (r == -ENOENT)
-		return error_set(err, E_INVALID, "this is no OCI image layout");
-	if (r >= 0)
-		r = json_parse_object(text.ptr, text.len, &object, err);
-	if (r >= 0)
-		r = json_get_string(object, "imageLayoutVersion", &version, err);
-	if (r < 0)
-		return error_wrap(err, "oci-layout");
-	if (!version || strcmp(version, "1.0.0") != 0)
-		return error_set(err, E_INVALID, "an image layout of an unknown version");
-	return 0;
-}
-
-static void cleanup_dir_(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-#define auto_dir cleanup_(cleanup_dir_) DIR
-
-static DIR *list(int dir)
-{
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d && fd >= 0)
-		(void)close(fd);
-	return d;
-}
-
-static bool is_empty(int dir)
-{
-	auto_dir *d = list(dir);
-	const struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return false;
-	return d != NULL;
-}
-
-static int make_dir(int dir, const char *name, struct error *err)
-{
-	if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
-		return error_errno(err, "cannot make '%s'", name);
-	return 0;
-}
-
-static int open_dir(int dir, const char *name, struct error *err)
-{
-	return fs_open(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
-}
-
-static int open_blobs(struct layout *layout, bool write, struct error *err)
-{
-	int r = write ? make_dir(layout->dir, "blobs", err) : 0;
-	auto_fd blobs = r < 0 ? r : open_dir(layout->dir, "blobs", err);
-
-	if (blobs < 0)
-		return blobs;
-	r = write ? make_dir(blobs, "sha256", err) : 0;
-	if (r < 0)
-		return r;
-	layout->blobs = open_dir(blobs, "sha256", err);
-	return layout->blobs < 0 ? layout->blobs : 0;
-}
-
-/* What killed writers left. */
-static void sweep(const struct layout *layout)
-{
-	auto_dir *d = list(layout->blobs);
-	const struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		auto_fd fd = -1;
-
-		if (!str_starts(e->d_name, TEMPORARY))
-			continue;
-		fd = openat(layout->blobs, e->d_name,
-			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-		    lock_still_names(fd, layout->blobs, e->d_name))
-			(void)unlinkat(layout->blobs, e->d_name, 0);
-	}
-}
-
-/* The same of our two files, which are replaced under the lock that is held (fs_replace_file()). */
-static void sweep_replaced(const struct layout *layout)
-{
-	auto_dir *d = list(layout->dir);
-	const struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (str_ends(e->d_name, ".new") &&
-		    (str_starts(e->d_name, "index.json.") || str_starts(e->d_name, "oci-layout.")))
-			(void)unlinkat(layout->dir, e->d_name, 0);
-}
-
-/* Make a layout of an empty directory; two that do so at once make the same. */
-static int make_layout(struct layout *layout, struct error *err)
-{
-	auto_fd lock = lock_dir(layout->dir, ".", LOCK_WAIT, err);
-	struct stat st;
-
-	if (lock < 0)
-		return lock;
-	sweep_replaced(layout);
-	if (fstatat(layout->dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
-	if (!is_empty(layout->dir))
-		return error_set(err, E_FAILED,
-				 "the directory is neither empty nor an OCI image "
-				 "layout");
-	return fs_replace_file(layout->dir, "oci-layout", marker, strlen(marker), 0644, err);
-}
-
-static int open_layout(struct layout *layout, bool write, struct error *err)
-{
-	int r = write ? fs_mkdirs(layout->path, err) : 0;
-
-	if (r < 0)
-		return r;
-	layout->dir = fs_open(AT_FDCWD, layout->path, O_RDONLY | O_DIRECTORY, err);
-	if (layout->dir < 0)
-		return layout->dir;
-	r = write ? make_layout(layout, err) : 0;
-	if (r >= 0)
-		r = check_marker(layout, err);
-	if (r >= 0)
-		r = open_blobs(layout, write, err);
-	if (r >= 0 && write)
-		sweep(layout);
-	return r;
-}
-
 static void layout_add_place(const struct remote *remote, const char *kind, const char *reference,
 			     struct str *out)
 {
@@ -552,7 +372,7 @@ int layout_open(const struct oci_name *name, const struct remote_options *option
 	layout->dir = layout->blobs = -1;
 	layout->cancelled = options->cancelled;
 	layout->arg = options->arg;
-	if (open_layout(layout, write, err) < 0) {
+	if (layout_open_dir(layout->path, write, &layout->dir, &layout->blobs, err) < 0) {
 		int r = wrap(layout, err);
 
 		layout_free(&layout->remote);

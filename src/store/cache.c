@@ -185,7 +185,9 @@ static int appear(const struct home *home, const struct oci_name *name,
 
 	if (repository < 0)
 		return repository;
-	if (renameat2(AT_FDCWD, built, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
+	/* without flags, which not every file system knows: a directory replaces only an empty one
+	 */
+	if (rename(built, path) < 0)
 		return error_errno(err, "cannot create '%s'", path);
 	return fs_sync_dir(repository, ".", err);
 }

@@ -16,6 +16,18 @@ static const char config[] = "{\"version\":1,\"os\":\"linux\",\"arch\":\"amd64\"
 			     "\"cpuCount\":1,\"memorySizeMin\":1073741824,"
 			     "\"memorySize\":1073741824,\"macAddress\":\"7a:00:00:00:00:01\"}";
 
+/* A file system without RENAME_NOREPLACE, such as ZFS before 2.2. */
+static bool no_flags;
+int __real_renameat2(int a, const char *b, int c, const char *d, unsigned flags);
+int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags);
+int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags)
+{
+	if (!no_flags || !flags)
+		return __real_renameat2(a, b, c, d, flags);
+	errno = EINVAL;
+	return -1;
+}
+
 static struct oci_name parse(const char *text)
 {
 	struct oci_name name = OCI_NAME_INIT;
@@ -227,6 +239,20 @@ static void what_its_maker_holds_is_not_collected(void **state)
 	assert_int_equal(find(f, "h/a:t", found), 1);
 }
 
+static void a_cache_may_be_on_any_file_system(void **state)
+{
+	struct fixture *f = *state;
+	auto_oci_name name = parse("h/a:t");
+
+	no_flags = true;
+	publish(f, "h/a", ONE, "disk");
+	link_as(f, "h/a:t", ONE);
+	assert_listed(f, "h/a:t h/a@" ONE " ");
+	assert_ok(f, cache_delete(&f->home, &name, &f->err));
+	assert_listed(f, "");
+	no_flags = false;
+}
+
 /* What a killed pull leaves between the image's appearing and its tag's. */
 static void one_that_has_no_tag_yet_is_not_collected(void **state)
 {
@@ -365,6 +391,7 @@ int main(void)
 		fixture_test(a_repository_and_a_tag_in_one_place),
 		fixture_test(an_open_image_cannot_be_removed),
 		fixture_test(what_its_maker_holds_is_not_collected),
+		fixture_test(a_cache_may_be_on_any_file_system),
 		fixture_test(one_that_has_no_tag_yet_is_not_collected),
 		fixture_test(a_tag_that_moves_names_something),
 		fixture_test(an_origin_is_read_as_it_was_written),

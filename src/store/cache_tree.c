@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -174,7 +175,7 @@ int cache_remove_image(const struct home *home, const struct cache_node *node, s
 		return errno == EWOULDBLOCK ? 0 : error_errno(err, "cannot lock '%s'", path);
 	fs_random_hex(random, 8);
 	trash = str_format("%s/OCIs/" CACHE_TRASH "%s", home->cache, random);
-	if (renameat2(AT_FDCWD, path, AT_FDCWD, trash, RENAME_NOREPLACE) < 0)
+	if (rename(path, trash) < 0)
 		return error_errno(err, "cannot remove '%s'", path);
 	cache_remove_empty(home, node->repository);
 	return fs_remove_tree(AT_FDCWD, trash, err) < 0 ? -err->code : 1;
