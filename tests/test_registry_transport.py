@@ -464,7 +464,7 @@ def test_certificate_of_another_host(oci, image, authority):
 
 
 def test_http_2(oci, authority, certificate):
-    """docker-registry over TLS speaks HTTP/2, and so do we; many requests, one answer each."""
+    """docker-registry over TLS speaks HTTP/2, and so do we, but for large uploads (libcurl's are slow there)."""
     disk = mixed_disk(9, size=2 * MIB)
     new_vm(oci, "vm", disk)
     env = {"SSL_CERT_FILE": str(authority.ca)}
@@ -472,7 +472,7 @@ def test_http_2(oci, authority, certificate):
         oci("push", "vm", server.name("org/vm"), "--slice-size", 1, check=True, env=env)
         oci("pull", server.name("org/vm"), check=True, env=env)
         seen = server.requests()
-    assert {protocol for _, _, protocol, _ in seen} == {"HTTP/2.0"}
+    assert {protocol for method, _, protocol, _ in seen if method not in ("PUT", "PATCH")} == {"HTTP/2.0"}
     directory, = images(oci).values()
     assert (directory / "disk.img").read_bytes() == disk
 
