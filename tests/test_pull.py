@@ -790,3 +790,14 @@ def test_without_insecure_it_is_https(oci, fake, image):
     one_line(done, "https://" + fake.address)
     assert fake.count("GET") == 0
     nothing_new(oci)
+
+
+def test_ctrl_c_in_a_clone_that_pulls_is_told_once(oci, fake, image):
+    """The terminal's signal goes to the whole group; the puller ends with us."""
+    name = fake.add(image, "org/vm")
+    fake.fault("GET", image.slices[0]["digest"], faulty.throttled(16 * KIB))
+    with Terminal([oci.program(), "clone", name, "copy", "--insecure"], oci.environment(TERM="xterm")) as terminal:
+        terminal.wait_for("pulling disk")
+        terminal.send("\x03")
+        assert terminal.end() == 1
+        assert terminal.output.count("CancellationError") == 1

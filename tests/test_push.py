@@ -849,3 +849,9 @@ def test_what_was_decoded_here_is_passed_on_from_another_image(oci, fake):
     oci("clone", name, "copy", "--insecure", check=True)
     push(oci, "copy", fake.name("org/again", "v2"))
     assert slices_of(manifest_of(fake, "org/again", "v2")) == second.slices
+
+
+def test_chunk_size_beyond_all_measure(oci, fake, disk):
+    new_vm(oci, "vm", disk)
+    done = push(oci, "vm", fake.name("org/vm"), "--chunk-size", 10**13, check=False)
+    assert done.returncode == 64 and done.stderr.startswith("Error: a chunk has at most 1000000 MB\n")

@@ -3,7 +3,7 @@
 #include "cmd/command.h"
 #include "cmd/transfer_args.h"
 
-enum { SLICE_MIB_MAX = 4096 };
+enum { SLICE_MIB_MAX = 4096, CHUNK_MB_MAX = 1000000 };
 
 static const struct option options[] = {
 	{ .name = "insecure",
@@ -58,6 +58,8 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 	(void)inv;
 	if (args->slice_size.given && (slice < 1 || slice > SLICE_MIB_MAX))
 		return error_set(err, E_USAGE, "a slice has 1 to %d MiB", SLICE_MIB_MAX);
+	if (args->chunk_size.value > CHUNK_MB_MAX)
+		return error_set(err, E_USAGE, "a chunk has at most %d MB", CHUNK_MB_MAX);
 	return 0;
 }
 

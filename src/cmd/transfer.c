@@ -31,7 +31,10 @@ int transfer_pull(const struct invocation *inv, const char *name, bool insecure,
 	static const struct process_fd standard[] = { { 0, 0 }, { 1, 1 }, { 2, 2 } };
 	auto_free char *path = libexec_path(program, variable);
 	auto_strings argv = VEC_INIT;
-	struct process_spec spec = { .fds = standard, .fd_count = array_size(standard) };
+	/* in a session of its own: Ctrl-C ends us, who say so, and it with us */
+	struct process_spec spec = { .fds = standard,
+				     .fd_count = array_size(standard),
+				     .new_session = true };
 	pid_t pid;
 	int status = 1, r;
 
