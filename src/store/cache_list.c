@@ -102,13 +102,13 @@ static int collect_node(const struct home *home, const struct cache_node *node, 
 
 static int collect_pulls(const struct home *home, struct error *err)
 {
-	auto_cache_pulls pulls = { 0 };
-	int r = cache_find_pulls(home, /* measure= */ false, &pulls, err);
+	auto_cache_leftovers pulls = { 0 };
+	int r = cache_find_leftovers(home, /* measure= */ false, &pulls, err);
 	time_t now = time(NULL);
 
 	for (size_t i = 0; r >= 0 && i < pulls.len; i++)
 		if ((now - pulls.items[i].changed) / DAY >= PULL_DAYS)
-			r = cache_remove_pull(home, pulls.items[i].name, err);
+			r = cache_remove_leftover(home, pulls.items[i].name, err);
 	return r < 0 ? r : 0;
 }
 

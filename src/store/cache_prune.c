@@ -187,10 +187,10 @@ static int remove_candidate(const struct home *home, const struct cache_nodes *n
 	return r < 0 ? r : 1;
 }
 
-static int remove_pull(const struct home *home, const struct cache_pull *pull, struct str *removed,
-		       struct error *err)
+static int remove_pull(const struct home *home, const struct cache_leftover *pull,
+		       struct str *removed, struct error *err)
 {
-	int r = cache_remove_pull(home, pull->name, err);
+	int r = cache_remove_leftover(home, pull->name, err);
 
 	if (r > 0)
 		str_addf(removed, "unfinished pull of %.80s (%llu bytes)\n", pull->name,
@@ -200,8 +200,8 @@ static int remove_pull(const struct home *home, const struct cache_pull *pull, s
 
 static int remove_all_pulls(const struct home *home, struct str *removed, struct error *err)
 {
-	auto_cache_pulls pulls = { 0 };
-	int r = cache_find_pulls(home, /* measure= */ true, &pulls, err);
+	auto_cache_leftovers pulls = { 0 };
+	int r = cache_find_leftovers(home, /* measure= */ true, &pulls, err);
 
 	for (size_t i = 0; r >= 0 && i < pulls.len; i++)
 		r = remove_pull(home, &pulls.items[i], removed, err);
@@ -281,7 +281,8 @@ static bool may_go(const struct candidate *c, const struct digest *keep)
 
 /* Do the images and the pulls, which go first, make @missing bytes? */
 static bool is_enough(const struct home *home, struct candidates *list,
-		      const struct cache_pulls *pulls, const struct digest *keep, uint64_t missing)
+		      const struct cache_leftovers *pulls, const struct digest *keep,
+		      uint64_t missing)
 {
 	uint64_t most = 0, sum = 0;
 
@@ -301,9 +302,9 @@ static int make_room(const struct home *home, const struct cache_nodes *nodes,
 		     struct candidates *list, const struct digest *keep, uint64_t missing,
 		     struct str *removed, struct error *err)
 {
-	auto_cache_pulls pulls = { 0 };
+	auto_cache_leftovers pulls = { 0 };
 	uint64_t done = 0;
-	int r = cache_find_pulls(home, /* measure= */ true, &pulls, err);
+	int r = cache_find_leftovers(home, /* measure= */ true, &pulls, err);
 
 	if (r < 0 || !is_enough(home, list, &pulls, keep, missing))
 		return r;

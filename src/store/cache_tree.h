@@ -70,23 +70,23 @@ int cache_remove_image(const struct home *home, const struct cache_node *node,
 /* cache_gc() for who holds cache_lock(). */
 int cache_collect(const struct home *home, struct error *err) must_use_;
 
-/* Unfinished pulls that nobody works on. */
-struct cache_pull {
+/* Unfinished pulls that nobody works on (who does: store/cache_pull.h). */
+struct cache_leftover {
 	char *name; /* in cache/pulls/ */
 	time_t changed;
 	uint64_t size; /* bytes that its removal gives back */
 };
-struct cache_pulls {
-	struct cache_pull *items; /* oldest first */
+struct cache_leftovers {
+	struct cache_leftover *items; /* oldest first */
 	size_t len;
 	size_t cap;
 };
 /* @measure: their sizes, too, which takes time. */
-int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *pulls,
-		     struct error *err) must_use_;
-void cache_pulls_clear(struct cache_pulls *pulls);
-#define auto_cache_pulls cleanup_(cache_pulls_clear) struct cache_pulls
+int cache_find_leftovers(const struct home *home, bool measure, struct cache_leftovers *pulls,
+			 struct error *err) must_use_;
+void cache_leftovers_clear(struct cache_leftovers *pulls);
+#define auto_cache_leftovers cleanup_(cache_leftovers_clear) struct cache_leftovers
 /* Return: 1; 0 somebody works on it now, or it is gone; or error. */
-int cache_remove_pull(const struct home *home, const char *name, struct error *err) must_use_;
+int cache_remove_leftover(const struct home *home, const char *name, struct error *err) must_use_;
 
 #endif

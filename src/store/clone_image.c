@@ -147,6 +147,7 @@ int vm_clone_image(const struct home *home, const struct oci_name *source, const
 {
 	auto_stage stage = STAGE_INIT;
 	auto_config config = CONFIG_INIT;
+	auto_str image = STR_INIT;
 	int r = home_check_name(name, err);
 
 	if (r == 0)
@@ -155,6 +156,8 @@ int vm_clone_image(const struct home *home, const struct oci_name *source, const
 		r = build(home, source, how, &stage.vm, &config, err);
 	if (r == 0)
 		r = clone_publish(home, /* source= */ NULL, how, &stage, &config, err);
-	return r == -ENOSPC || r == -EDQUOT ? error_wrap(err, "cannot clone image \"%s\"", name)
-					    : r;
+	if (r != -ENOSPC && r != -EDQUOT)
+		return r;
+	oci_name_add(source, &image);
+	return error_wrap(err, "cannot clone image \"%s\"", image.ptr);
 }

@@ -47,7 +47,7 @@ static uint64_t exclusive_bytes(int dir, const char *name, const struct stat *st
 }
 
 /* The newest change of any of its files (those are flat), and what they would give back. */
-static void look_at(int pulls, struct cache_pull *pull, bool measure)
+static void look_at(int pulls, struct cache_leftover *pull, bool measure)
 {
 	int fd = openat(pulls, pull->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	auto_dir *d = fd < 0 ? NULL : fdopendir(fd);
@@ -77,13 +77,13 @@ static bool is_held(int pulls, const char *name)
 
 static int oldest_first(const void *a, const void *b)
 {
-	const struct cache_pull *x = a, *y = b;
+	const struct cache_leftover *x = a, *y = b;
 
 	return x->changed < y->changed ? -1 : x->changed > y->changed ? 1 : 0;
 }
 
-int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *pulls,
-		     struct error *err)
+int cache_find_leftovers(const struct home *home, bool measure, struct cache_leftovers *pulls,
+			 struct error *err)
 {
 	auto_dir *d = open_pulls(home);
 	struct dirent *e;
@@ -91,7 +91,7 @@ int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *
 	if (!d)
 		return errno == ENOENT ? 0 : error_errno(err, "cannot open the unfinished pulls");
 	while ((e = readdir(d))) {
-		struct cache_pull pull = { 0 };
+		struct cache_leftover pull = { 0 };
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
 		    is_held(dirfd(d), e->d_name))
@@ -109,15 +109,15 @@ int cache_find_pulls(const struct home *home, bool measure, struct cache_pulls *
 	return 0;
 }
 
-void cache_pulls_clear(struct cache_pulls *pulls)
+void cache_leftovers_clear(struct cache_leftovers *pulls)
 {
 	for (size_t i = 0; i < pulls->len; i++)
 		free(pulls->items[i].name);
 	free(pulls->items);
-	*pulls = (struct cache_pulls){ 0 };
+	*pulls = (struct cache_leftovers){ 0 };
 }
 
-int cache_remove_pull(const struct home *home, const char *name, struct error *err)
+int cache_remove_leftover(const struct home *home, const char *name, struct error *err)
 {
 	auto_dir *d = open_pulls(home);
 	auto_fd fd = -1;
