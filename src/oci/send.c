@@ -419,7 +419,7 @@ static void collect(const struct job *job, size_t count, struct slices *all)
 		slices_add(all, job->pieces.items[i]);
 	if (all->len) /* qsort() takes no null pointer */
 		if (all->len) /* qsort() takes no null pointer */
-		qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
+			qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
 }
 
 /*
