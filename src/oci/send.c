@@ -418,8 +418,7 @@ static void collect(const struct job *job, size_t count, struct slices *all)
 	for (size_t i = 0; i < job->pieces.len; i++)
 		slices_add(all, job->pieces.items[i]);
 	if (all->len) /* qsort() takes no null pointer */
-		if (all->len) /* qsort() takes no null pointer */
-			qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
+		qsort(all->items, all->len, sizeof(all->items[0]), compare_offsets);
 }
 
 /*
