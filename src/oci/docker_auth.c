@@ -108,7 +108,7 @@ static int find_by_url(const json_t *auths, const char *host, struct credentials
 static int find_auth(const json_t *auths, const char *host, const char *repository,
 		     struct credentials *found, struct error *err)
 {
-	auto_free char *key = str_format("%s/%s", host, repository ? repository : "");
+	auto_free char *key = repository ? str_format("%s/%s", host, repository) : xstrdup(host);
 	char *slash;
 
 	while ((slash = strrchr(key, '/'))) {
