@@ -8,14 +8,14 @@ handshake and then does what the test has it do.
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 
 import pytest
+
+import scratch
 
 ENGINE = r'''#!/usr/bin/python3 -I
 import json, os, re, signal, socket, struct, sys, time
@@ -80,16 +80,14 @@ def vm(linzer):
 @pytest.fixture
 def engine():
     """Makes a PATH whose qemu-system-x86_64 does what the given lines say, for any user to run."""
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="linzer-test-", dir="/var/tmp"))
-
-    def make(body):
-        path = directory / "qemu-system-x86_64"
-        path.write_text(ENGINE + body)
-        path.chmod(0o755)
-        directory.chmod(0o755)
-        return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
-    yield make
-    shutil.rmtree(directory)
+    with scratch.directory() as directory:
+        def make(body):
+            path = directory / "qemu-system-x86_64"
+            path.write_text(ENGINE + body)
+            path.chmod(0o755)
+            directory.chmod(0o755)
+            return {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        yield make
 
 
 def running(linzer, name):
