@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -31,16 +32,25 @@ def grown(config, value):
     return (json.dumps(config)[:-1] + ', "own": ' + value + "}").encode()
 
 
+# Of a child's child: what is started begins with the memory of what starts it in its account.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[2:]).returncode
+with open(int(sys.argv[1]), "w") as out:
+    out.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+"""
+
+
 def peak(oci, *words):
     """What a call that has to fail says, and the most memory that it ever had, in MB."""
-    child = subprocess.Popen([BUILD / "linzer", *words], env=oci.environment(), stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = child.stdout.read(), child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    child.stdout.close()
-    child.stderr.close()
-    return subprocess.CompletedProcess(words, child.returncode, out, err), usage.ru_maxrss / 1024
+    reader, writer = os.pipe()
+    with open(reader) as told:
+        done = subprocess.run([sys.executable, "-I", "-c", MEASURE, str(writer), BUILD / "linzer", *words],
+                              env=oci.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              pass_fds=[writer])
+        os.close(writer)
+        return done, int(told.read()) / 1024
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
