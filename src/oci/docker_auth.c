@@ -128,24 +128,32 @@ static int find_auth(const json_t *auths, const char *host, const char *reposito
 	return find_by_url(auths, host, found, err);
 }
 
+static bool is_repetition(char c)
+{
+	return c == '*' || c == '+' || c == '?';
+}
+
 /*
  * Repetition counts and references back make the C library's regular expressions take time and
- * memory without end, as do many "+", each of which doubles what it stands behind. No
- * registry's name needs them.
+ * memory without end, as do repetitions of repetitions and many of them: "+" doubles what it
+ * stands behind. No registry's name needs them.
  */
 static bool is_tame(const char *pattern)
 {
-	enum { PATTERN_MAX = 256, PLUS_MAX = 4 };
-	unsigned plus = 0;
+	enum { PATTERN_MAX = 256, PLUS_MAX = 4, REPETITIONS_MAX = 16 };
+	unsigned plus = 0, repetitions = 0;
 
 	if (strlen(pattern) > PATTERN_MAX || strchr(pattern, '{'))
 		return false;
 	for (; *pattern; pattern++) {
 		plus += *pattern == '+';
+		repetitions += is_repetition(*pattern);
+		if (is_repetition(pattern[0]) && is_repetition(pattern[1]))
+			return false;
 		if (pattern[0] == '\\' && pattern[1] >= '0' && pattern[1] <= '9')
 			return false;
 	}
-	return plus <= PLUS_MAX;
+	return plus <= PLUS_MAX && repetitions <= REPETITIONS_MAX;
 }
 
 static bool matches(const char *pattern, const char *host)
