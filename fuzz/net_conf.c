@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-	struct net_conf conf = { .subnet = subnet_default };
+	auto_net_conf conf = NET_CONF_INIT;
 	struct error err = ERROR_INIT;
 	char name[SUBNET_NAME_SIZE];
 	struct in_addr guest, back;

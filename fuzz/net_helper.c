@@ -37,13 +37,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	int pair[2], n;
 
 	if (net_message_check_start(bytes, len, &err) == 0) {
-		memcpy(&m, bytes, sizeof(m));
-		assert(m.kind == NET_START && !(m.mac[0] & 1) && m.prefix == 0);
-		pass_on(&m);
+		struct net_start start;
+
+		memcpy(&start, bytes, sizeof(start));
+		assert(start.kind == NET_START && !(start.mac[0] & 1) &&
+		       start.exposed_count <= NET_EXPOSED_MAX && start.mode < NET_MODE_MAX);
+		assert(strnlen(start.interface, sizeof(start.interface)) < sizeof(start.interface));
 	}
 	if (net_message_check_answer(bytes, len, &err) == 0) {
 		memcpy(&m, bytes, sizeof(m));
 		assert(strnlen(m.text, sizeof(m.text)) < sizeof(m.text));
+		pass_on(&m);
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return 0;

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct rules_taps taps = VEC_INIT;
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT;
+	auto_policy policy = POLICY_INIT;
 
 	rules_read_taps(answer, &taps);
 	rules_read_opened(answer, &opened);
@@ -27,13 +28,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		rules_sweep_guest(&text, taps.items[i].name, taps.items[i].gateway);
 		assert(subnet_interface_address(taps.items[i].name, &guest.address));
 		subnet_interface(guest.address, guest.name);
-		rules_add_guest(&text, &guest);
+		rules_add_guest(&text, &guest, &policy);
 		rules_remove_guest(&text, &guest);
 	}
 	for (size_t i = 0; i < opened.len; i++) {
 		assert(rules_is_plain_name(opened.items[i]));
 		rules_add_opened(&text, opened.items[i]);
 	}
+	(void)rules_read_drops(answer);
 	rules_clear_opened(&text);
 	rules_drop_tables(&text);
 	assert(strlen(text.ptr) == text.len);

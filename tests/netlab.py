@@ -26,9 +26,14 @@ import time
 from conftest import BUILD
 
 NET = BUILD / "linzer-net"
-MAGIC = 0x4C5A4E31
-START, STARTED, FAILED, LEASED = 1, 2, 3, 4
-MESSAGE = struct.Struct("=II6s2s4s4s4sI16s256s")
+MAGIC = 0x4C5A4E32
+START, POLICY, COUNT, STARTED, FAILED, LEASED, CHANGED, COUNTED = range(1, 9)
+MESSAGE = struct.Struct("=II3Q6sBB4s4sI16s256s4x")
+START_FORM = struct.Struct("=IIBB6s4sI16s256s")
+RULE = struct.Struct("=8B4s4s4H")
+SHARED, SOFTNET, HOST_ONLY, BRIDGED = range(1, 5)
+OUT, IN, BOTH = 1, 2, 3
+TO_WORLD, TO_HOST, TO_GUESTS, TO_ALL = 1, 2, 4, 7
 GROUP = 0x4C5A
 WORLD, UPLINK = "198.51.100.2", "198.51.100.1"
 BROADCAST = b"\xff" * 6
@@ -194,11 +199,33 @@ def place(fd):
         os.dup2(fd, 3)
 
 
+def rule(passes, directions=BOTH, remotes=TO_ALL, remote="0.0.0.0/0", guest="0.0.0.0/0", protocol=0, named=0,
+         ports=(0, 65535), guest_ports=(0, 65535), stage=2):
+    """One rule of src/net/policy.h."""
+    address, bits = remote.split("/")
+    own, own_bits = guest.split("/")
+    return RULE.pack(stage, passes, directions, remotes, protocol, named, int(bits), int(own_bits),
+                     socket.inet_aton(address), socket.inet_aton(own), *ports, *guest_ports)
+
+
+def policy(rules, names=(), only=0):
+    """The packet NET_POLICY."""
+    text = b"".join(n.encode() + b"\0" for n in names)
+    return struct.pack("=IIHHHBB", MAGIC, POLICY, len(rules), len(names), len(text), only, 0) + \
+        b"".join(rules) + text
+
+
+# what policy_add_mode() makes of the default mode
+SHARED_POLICY = policy([rule(0, remotes=TO_GUESTS), rule(0, OUT, TO_WORLD, "169.254.0.0/16")])
+
+
 class Keeper:
     """linzer-net, and our end of its socket."""
 
-    def __init__(self, lab, mac=None, wanted="0.0.0.0", program=NET, before=()):
-        self.lab, self.mac, self.wanted = lab, mac or random_mac(), wanted
+    def __init__(self, lab, mac=None, wanted="0.0.0.0", program=NET, before=(), mode=SHARED, policy=SHARED_POLICY,
+                 fixed=0, exposed=(), interface=b""):
+        self.lab, self.mac, self.wanted, self.policy = lab, mac or random_mac(), wanted, policy
+        self.wish = dict(mode=mode, fixed=fixed, exposed=exposed, interface=interface)
         self.sock, theirs = self.make_pair()
         self.tap = self.guest = None
         # /etc (resolv.conf, linzer/net.conf) is the laboratory's, for this keeper alone
@@ -216,25 +243,45 @@ class Keeper:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def request(self, **fields):
-        f = dict(magic=MAGIC, kind=START, mac=self.mac, reserved=b"\0\0",
-                 wanted=socket.inet_aton(self.wanted), address=b"\0" * 4, gateway=b"\0" * 4, prefix=0,
-                 interface=b"", text=b"")
+        f = dict(magic=MAGIC, kind=START, mac=self.mac, wanted=socket.inet_aton(self.wanted), **self.wish)
         f.update(fields)
-        return MESSAGE.pack(*f.values())
+        ports = b"".join(struct.pack("=HH", *p) for p in f["exposed"])
+        return START_FORM.pack(f["magic"], f["kind"], f["mode"], f["fixed"], f["mac"], f["wanted"],
+                               f.get("exposed_count", len(f["exposed"])), f["interface"], ports)
 
     def receive(self):
         """-> (kind, fields, descriptors), or None at end of file."""
         data, fds, _, _ = socket.recv_fds(self.sock, 4096, 4)
         if not data:
             return None
-        _, kind, mac, _, _, address, gateway, prefix, interface, text = MESSAGE.unpack(data)
+        _, kind, gate, out, into, mac, isolated, _, address, gateway, prefix, interface, text = MESSAGE.unpack(data)
         fields = dict(mac=mac, address=socket.inet_ntoa(address), gateway=socket.inet_ntoa(gateway),
-                      prefix=prefix, interface=interface.rstrip(b"\0").decode(),
-                      text=text.rstrip(b"\0").decode())
+                      prefix=prefix, interface=interface.rstrip(b"\0").decode(), isolated=isolated,
+                      drops=(gate, out, into), text=text.rstrip(b"\0").decode())
         return kind, fields, fds
 
-    def ask(self, **fields):
+    def set_policy(self, packet):
+        """-> what the keeper answers."""
+        self.sock.send(packet)
+        return self.wait_for(CHANGED, FAILED)
+
+    def count(self):
+        self.sock.send(MESSAGE.pack(MAGIC, COUNT, 0, 0, 0, b"", 0, 0, b"", b"", 0, b"", b""))
+        return self.wait_for(COUNTED)[1]["drops"]
+
+    def wait_for(self, *kinds):
+        while (answer := self.receive())[0] not in kinds:
+            assert answer[0] == LEASED, answer
+        return answer
+
+    def send_start(self, **fields):
         self.sock.send(self.request(**fields))
+        if self.policy is not None:
+            with contextlib.suppress(OSError):  # it may have refused the start already
+                self.sock.send(self.policy)
+
+    def ask(self, **fields):
+        self.send_start(**fields)
         return self.receive()
 
     def start(self):

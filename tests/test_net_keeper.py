@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from netlab import (ACK, BROADCAST, DISCOVER, FAILED, LEASED, NET, OFFER, REQUEST, STARTED, UPLINK, WORLD, Dhcp,
+from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, FAILED, LEASED, NET, OFFER, REQUEST, STARTED, UPLINK, WORLD, Dhcp,
                     Keeper, Lab, arp, ipv4, ping, random_mac, sh, tcp, udp)
 
 NOTHING = ([], "", [])
@@ -492,7 +492,7 @@ def test_late_teardown_spares_the_next_of_the_same_name(lab):
     lock = os.open("/run/linzer", os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     new = lab.keeper(wanted="192.168.64.5")
-    new.sock.send(new.request())
+    new.send_start()
     waits_for_lock(new)
     old.close()
     old.close_tap()
@@ -579,7 +579,7 @@ def churn(lab, seconds, stop):
         keeper = Keeper(lab)
         try:
             if chance.random() < 0.3:  # somewhere in its start
-                keeper.sock.send(keeper.request())
+                keeper.send_start()
                 time.sleep(chance.random() * 0.15)
                 keeper.process.kill()
             else:
@@ -636,12 +636,14 @@ def test_probe_never_passes_while_helpers_come_and_go(lab, seconds):
 # Privilege and hostile callers
 
 def hostile_messages():
-    good = dict(magic=0x4C5A4E31)
+    good = dict(fixed=0)
     return {
         "magic": dict(magic=1), "kind": dict(kind=STARTED), "kind 0": dict(kind=0), "kind large": dict(kind=99),
-        "no MAC": dict(mac=b"\0" * 6), "multicast MAC": dict(mac=b"\x01" * 6), "reserved": dict(reserved=b"\1\0"),
-        "address": dict(address=b"\1\2\3\4"), "gateway": dict(gateway=b"\1\2\3\4"), "prefix": dict(prefix=8),
-        "interface": dict(interface=b"eth0"), "text": dict(text=b"\0" * 255 + b"x"), "fine": good,
+        "no MAC": dict(mac=b"\0" * 6), "multicast MAC": dict(mac=b"\x01" * 6), "mode": dict(mode=9), "mode 0": dict(mode=0),
+        "fixed": dict(fixed=2), "fixed to nothing": dict(fixed=1), "interface": dict(interface=b"eth0"),
+        "interface without end": dict(mode=BRIDGED, interface=b"x" * 16), "bridged to nothing": dict(mode=BRIDGED),
+        "ports": dict(exposed_count=65), "ports left": dict(exposed=((1, 1),), exposed_count=0),
+        "port 0": dict(exposed=((0, 1),)), "port twice": dict(exposed=((7, 1), (7, 2))), "fine": good,
     }
 
 
@@ -676,6 +678,7 @@ def test_descriptors_in_a_start_are_closed(lab):
     keeper = lab.keeper()
     r, w = os.pipe()
     socket.send_fds(keeper.sock, [keeper.request()], [w])
+    keeper.sock.send(keeper.policy)
     os.close(w)
     assert keeper.receive()[0] == STARTED
     assert os.read(r, 1) == b"", "nobody else holds the pipe"
@@ -812,7 +815,7 @@ def test_without_privilege_one_clear_line(lab, tmp_path, capabilities):
     try:
         keeper = UserKeeper(lab, program)
         lab.keepers.append(keeper)
-        keeper.sock.send(keeper.request())  # it says why, whether it read this or not
+        keeper.send_start()  # it says why, whether it read this or not
         keeper.sock.settimeout(2)
         keeper.wait()
         kind, fields, _ = keeper.receive()

@@ -32,8 +32,8 @@ struct bridged {
 	int tap;
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
-#define BRIDGED_INIT                                                        \
-	{                                                                   \
+#define BRIDGED_INIT                                                             \
+	{                                                                        \
 		.policy = POLICY_INIT, .nl = RTNL_INIT, .tap = -1, .packets = -1 \
 	}
 

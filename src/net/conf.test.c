@@ -24,12 +24,12 @@ static void test_good(void **state)
 		"  subnet\t=  10.77.0.0/16  # ours\n\n",
 		"# a comment\n#\n\n\nsubnet = 10.77.0.0/16\n",
 	};
-	struct net_conf conf;
+	auto_net_conf conf = NET_CONF_INIT;
 	struct error err = ERROR_INIT;
 
 	(void)state;
 	assert_int_equal(parse("", &conf, &err), 0);
-	assert_int_equal(conf.subnet.network, subnet_default.network);
+	assert_int_equal(conf.subnet.network, 0xc0a84000);
 	for (size_t i = 0; i < array_size(good); i++) {
 		assert_int_equal(parse(good[i], &conf, &err), 0);
 		assert_int_equal(conf.subnet.network, 0x0a4d0000);
@@ -44,13 +44,18 @@ static void test_bad(void **state)
 		{ "x", "line 1: expected 'key = value'" },
 		{ "\nsubnet =", "line 2: expected 'key = value'" },
 		{ "subnets = 1", "line 1: unknown key 'subnets'" },
+		{ "bridge = a/b", "line 1: 'a/b' is not an interface" },
+		{ "bridge = 1234567890123456", "line 1: '1234567890123456' is not an interface" },
+		{ "first-port = 65536", "line 1: '65536' is not a port" },
+		{ "first-port = 0", "line 1: '0' is not a port" },
+		{ "subnet = 192.168.128.0/20", "'subnet' and 'host-subnet' overlap" },
 		{ "= 1", "line 1: unknown key ''" },
 		{ "subnet = 10.0.0.0/24\nsubnet = 10.0.0.0/24", "line 2: 'subnet' is given twice" },
 		{ "subnet = 10.0.0.0", "line 1: '10.0.0.0' is not a subnet like 192.168.64.0/24" },
 		{ "subnet = 1111111111111111/24",
 		  "line 1: '1111111111111111/24' is not a subnet like 192.168.64.0/24" },
 	};
-	struct net_conf conf = { .subnet = subnet_default };
+	auto_net_conf conf = NET_CONF_INIT;
 	struct error err = ERROR_INIT;
 
 	(void)state;
@@ -64,10 +69,29 @@ static void test_bad(void **state)
 	assert_string_equal(err.text, "a NUL byte");
 }
 
+static void test_users_rights(void **state)
+{
+	auto_net_conf conf = NET_CONF_INIT;
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(parse("", &conf, &err), 0);
+	assert_int_equal(conf.bridges.len, 0);
+	assert_int_equal(conf.first_port, 1024);
+	assert_int_equal(conf.host_subnet.network, 0xc0a88000);
+	assert_int_equal(parse("bridge = br0 \t eth1\nfirst-port=80\nhost-subnet = 10.1.0.0/24\n",
+			       &conf, &err),
+			 0);
+	assert_int_equal(conf.bridges.len, 2);
+	assert_string_equal(conf.bridges.items[1], "eth1");
+	assert_int_equal(conf.first_port, 80);
+	assert_int_equal(conf.host_subnet.network, 0x0a010000);
+}
+
 static void test_size(void **state)
 {
 	auto_free uint8_t *text = xmalloc(NET_CONF_SIZE_MAX + 1);
-	struct net_conf conf;
+	auto_net_conf conf = NET_CONF_INIT;
 	struct error err = ERROR_INIT;
 
 	(void)state;
@@ -82,6 +106,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_users_rights),
 		cmocka_unit_test(test_size),
 	};
 

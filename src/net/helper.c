@@ -11,7 +11,9 @@
 #include "base/error.h"
 #include "base/libexec.h"
 #include "base/process.h"
+#include "base/str.h"
 #include "net/message.h"
+#include "net/policy_message.h"
 
 enum { START_LIMIT_MS = 20 * 1000, STOP_LIMIT_MS = 5 * 1000, HELPER_FD = 3 };
 
@@ -74,36 +76,55 @@ static int receive(struct net_link *link, int flags, struct net_message *message
 	if (net_message_check_answer(bytes, (size_t)n, err) < 0)
 		return -err->code;
 	memcpy(message, bytes, sizeof(*message));
-	if (message->kind == NET_FAILED)
-		return error_set(err, E_FAILED, "%s", message->text);
 	if (fd)
 		*fd = take_fd(&came);
 	return 1;
 }
 
-static int ask(struct net_link *link, const uint8_t mac[6], struct in_addr wanted,
+int net_link_set_policy(struct net_link *link, const struct policy *policy, struct error *err)
+{
+	auto_str packet = STR_INIT;
+	int r = policy_message_write(policy, &packet, err);
+
+	return r < 0 ? r : net_message_send(link->sock, packet.ptr, packet.len, -1, err);
+}
+
+int net_link_count(struct net_link *link, struct error *err)
+{
+	const struct net_message ask = { .magic = NET_MAGIC, .kind = NET_COUNT };
+
+	return net_message_send(link->sock, &ask, sizeof(ask), -1, err);
+}
+
+static int ask(struct net_link *link, const struct net_start *wanted, const struct policy *policy,
 	       struct net_message *started, int *tap_fd, struct error *err)
 {
-	struct net_message start = { .magic = NET_MAGIC, .kind = NET_START, .wanted = wanted };
+	struct net_start start = *wanted;
 	auto_fd tap = -1;
 	int r;
 
-	memcpy(start.mac, mac, sizeof(start.mac));
+	start.magic = NET_MAGIC;
+	start.kind = NET_START;
 	r = net_message_send(link->sock, &start, sizeof(start), -1, err);
+	if (r == 0)
+		r = net_link_set_policy(link, policy, err);
 	if (r == 0)
 		r = wait_readable(link->sock, START_LIMIT_MS, err);
 	if (r == 0)
 		r = receive(link, 0, started, &tap, err);
 	if (r < 0)
 		return r;
+	if (started->kind == NET_FAILED)
+		return error_set(err, E_FAILED, "%s", started->text);
 	if (started->kind != NET_STARTED || tap < 0)
 		return error_set(err, E_PROTOCOL, "network helper: expected a tap");
 	*tap_fd = take_fd(&tap);
 	return 0;
 }
 
-int net_link_start(struct net_link *link, const uint8_t mac[6], struct in_addr wanted,
-		   struct net_message *started, int *tap_fd, struct error *err)
+int net_link_start(struct net_link *link, const struct net_start *start,
+		   const struct policy *policy, struct net_message *started, int *tap_fd,
+		   struct error *err)
 {
 	int r;
 
@@ -111,7 +132,7 @@ int net_link_start(struct net_link *link, const uint8_t mac[6], struct in_addr w
 	r = start_helper(link, err);
 	if (r < 0)
 		return error_wrap(err, "failed to start the network");
-	r = ask(link, mac, wanted, started, tap_fd, err);
+	r = ask(link, start, policy, started, tap_fd, err);
 	if (r == 0)
 		return 0;
 	net_link_stop(link);

@@ -87,12 +87,13 @@ struct net_drops {
 struct net_message {
 	uint32_t magic;
 	uint32_t kind;
+	struct net_drops drops; /* COUNTED */
 	uint8_t mac[6];
-	uint8_t reserved[2];
+	uint8_t isolated; /* STARTED: 1: the host cannot dial the guest's address */
+	uint8_t reserved;
 	struct in_addr address; /* STARTED (0 on a bridge), LEASED: the guest's */
 	struct in_addr gateway;
 	uint32_t prefix; /* bits */
-	struct net_drops drops; /* COUNTED */
 	char interface[NET_NAME_MAX]; /* STARTED: the tap's name */
 	char text[NET_TEXT_MAX]; /* FAILED: one line for the user */
 };

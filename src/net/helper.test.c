@@ -17,13 +17,14 @@
 
 static int start_with(const char *program, struct error *err)
 {
-	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
+	const struct net_start start = { .mode = NET_SHARED, .mac = { 2, 0, 0, 0, 0, 1 } };
+	auto_policy policy = POLICY_INIT;
 	struct net_link link;
 	struct net_message started;
 	int tap = -7, r;
 
 	assert_int_equal(setenv("LINZER_NET", program, 1), 0);
-	r = net_link_start(&link, mac, (struct in_addr){ 0 }, &started, &tap, err);
+	r = net_link_start(&link, &start, &policy, &started, &tap, err);
 	assert_int_equal(tap, -7);
 	assert_int_equal(link.sock, -1);
 	return r;

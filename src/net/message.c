@@ -17,42 +17,89 @@ static bool is_zero(const void *bytes, size_t len)
 	return true;
 }
 
-static int read_header(const void *bytes, size_t len, struct net_message *m, struct error *err)
+static int not_ours(struct error *err)
 {
-	if (len != sizeof(*m))
-		return error_set(err, E_PROTOCOL, "network helper: message of %zu bytes", len);
-	memcpy(m, bytes, sizeof(*m));
-	if (m->magic != NET_MAGIC || !is_zero(m->reserved, sizeof(m->reserved)))
-		return error_set(err, E_PROTOCOL, "network helper: not a message of its protocol");
+	return error_set(err, E_PROTOCOL, "network helper: not a message of its protocol");
+}
+
+uint32_t net_message_kind(const void *bytes, size_t len)
+{
+	uint32_t head[2]; /* magic, kind */
+
+	if (len < sizeof(head))
+		return 0;
+	memcpy(head, bytes, sizeof(head));
+	return head[0] == NET_MAGIC && head[1] < NET_KIND_MAX ? head[1] : 0;
+}
+
+static bool is_card(const uint8_t mac[6])
+{
+	return !(mac[0] & 1) && !is_zero(mac, 6);
+}
+
+static int check_exposed(const struct net_start *start, struct error *err)
+{
+	if (start->exposed_count > NET_EXPOSED_MAX)
+		return error_set(err, E_PROTOCOL, "network helper: too many exposed ports");
+	for (uint32_t i = 0; i < start->exposed_count; i++) {
+		if (!start->exposed[i].host || !start->exposed[i].guest)
+			return error_set(err, E_PROTOCOL, "network helper: port 0");
+		for (uint32_t k = 0; k < i; k++)
+			if (start->exposed[k].host == start->exposed[i].host)
+				return error_set(err, E_PROTOCOL,
+						 "network helper: a port exposed twice");
+	}
+	if (!is_zero(start->exposed + start->exposed_count,
+		     (NET_EXPOSED_MAX - start->exposed_count) * sizeof(start->exposed[0])))
+		return not_ours(err);
 	return 0;
+}
+
+/* An interface that cards are bridged to, and nothing that only routed ones have; or neither. */
+static bool fits_mode(const struct net_start *start)
+{
+	size_t len = strnlen(start->interface, sizeof(start->interface));
+
+	if (len == sizeof(start->interface) ||
+	    !is_zero(start->interface + len, sizeof(start->interface) - len))
+		return false;
+	if (start->mode != NET_BRIDGED)
+		return len == 0;
+	return len > 0 && !start->wanted.s_addr && !start->exposed_count;
 }
 
 int net_message_check_start(const void *bytes, size_t len, struct error *err)
 {
-	struct net_message m;
-	int r = read_header(bytes, len, &m, err);
+	struct net_start start;
 
-	if (r < 0)
-		return r;
-	if (m.kind != NET_START)
-		return error_set(err, E_PROTOCOL, "network helper: expected a request to start");
-	if ((m.mac[0] & 1) || is_zero(m.mac, sizeof(m.mac)))
+	if (net_message_kind(bytes, len) != NET_START || len != sizeof(start))
+		return not_ours(err);
+	memcpy(&start, bytes, sizeof(start));
+	if (!is_card(start.mac))
 		return error_set(err, E_PROTOCOL, "network helper: not the MAC of a card");
-	if (m.address.s_addr || m.gateway.s_addr || m.prefix ||
-	    !is_zero(m.interface, sizeof(m.interface)) || !is_zero(m.text, sizeof(m.text)))
-		return error_set(err, E_PROTOCOL,
-				 "network helper: request with an answer's fields");
+	if (start.mode == 0 || start.mode >= NET_MODE_MAX || start.fixed > 1 ||
+	    (start.fixed && !start.wanted.s_addr) || !fits_mode(&start))
+		return error_set(err, E_PROTOCOL, "network helper: not a mode of the network");
+	return check_exposed(&start, err);
+}
+
+int net_message_check_count(const void *bytes, size_t len, struct error *err)
+{
+	if (net_message_kind(bytes, len) != NET_COUNT || len != sizeof(struct net_message) ||
+	    !is_zero((const uint8_t *)bytes + 8, len - 8))
+		return not_ours(err);
 	return 0;
 }
 
 int net_message_check_answer(const void *bytes, size_t len, struct error *err)
 {
+	uint32_t kind = net_message_kind(bytes, len);
 	struct net_message m;
-	int r = read_header(bytes, len, &m, err);
 
-	if (r < 0)
-		return r;
-	if (m.kind <= NET_START || m.kind >= NET_KIND_MAX)
+	if (len != sizeof(m))
+		return error_set(err, E_PROTOCOL, "network helper: message of %zu bytes", len);
+	memcpy(&m, bytes, sizeof(m));
+	if (kind < NET_STARTED || kind >= NET_KIND_MAX)
 		return error_set(err, E_PROTOCOL, "network helper: answer of unknown kind");
 	if (!memchr(m.interface, '\0', sizeof(m.interface)) ||
 	    !memchr(m.text, '\0', sizeof(m.text)))

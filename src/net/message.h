@@ -13,13 +13,16 @@
 #include "net/helper.h"
 
 /*
- * Is @bytes a NET_START that the keeper may act on? Everything that START
- * does not use must be zero, the MAC must be one that a single card can have.
- * Return: 0, or -E_PROTOCOL.
+ * Is @bytes a NET_START that the keeper may act on? What its mode does not use
+ * must be zero, the MAC one that a single card can have, each port there and no port of the host
+ * twice. Return: 0, or -E_PROTOCOL.
  */
 int net_message_check_start(const void *bytes, size_t len, struct error *err) must_use_;
-/* The same for what the keeper says: STARTED, FAILED or LEASED, its strings terminated. */
+/* The same for NET_COUNT; and for what the keeper says, its strings terminated. */
+int net_message_check_count(const void *bytes, size_t len, struct error *err) must_use_;
 int net_message_check_answer(const void *bytes, size_t len, struct error *err) must_use_;
+/* The kind of a packet that begins as all do, 0 for one that does not. */
+uint32_t net_message_kind(const void *bytes, size_t len);
 
 /* Send one packet, with @fd unless it is -1 (it stays the caller's). Never raises SIGPIPE, never
  * waits. */

@@ -12,39 +12,109 @@
 
 #include "base/error.h"
 
-static struct net_message start(void)
+static struct net_start start(void)
 {
-	return (struct net_message){ .magic = NET_MAGIC,
-				     .kind = NET_START,
-				     .mac = { 2, 0, 0, 0, 0, 1 } };
+	return (struct net_start){ .magic = NET_MAGIC,
+				   .kind = NET_START,
+				   .mode = NET_SOFTNET,
+				   .mac = { 2, 0, 0, 0, 0, 1 },
+				   .exposed_count = 1,
+				   .exposed = { { 2222, 22 } } };
 }
 
-static int check(const struct net_message *m)
+static int check(const struct net_start *m)
 {
 	struct error err = ERROR_INIT;
 
 	return net_message_check_start(m, sizeof(*m), &err);
 }
 
-/* Whatever byte outside kind, MAC and wanted is changed, it is refused. */
+/* Whatever byte outside MAC, wanted address and ports is changed, it is refused. */
 static void test_start(void **state)
 {
-	const size_t mac = offsetof(struct net_message, mac);
-	const size_t wanted = offsetof(struct net_message, wanted);
-	struct net_message m = start();
+	const size_t mac = offsetof(struct net_start, mac);
+	const size_t wanted = offsetof(struct net_start, wanted);
+	const size_t ports = offsetof(struct net_start, exposed);
+	struct net_start m = start();
 
 	(void)state;
 	assert_int_equal(check(&m), 0);
 	for (size_t i = 0; i < sizeof(m); i++) {
-		bool free = (i > mac && i < mac + 6) || (i >= wanted && i < wanted + 4);
+		bool open = (i > mac && i < mac + 6) || (i >= wanted && i < wanted + 4) ||
+			    (i >= ports && i < ports + 4);
 
 		m = start();
 		((uint8_t *)&m)[i] ^= i == mac ? 1 : 0x80;
-		assert_int_equal(check(&m), free ? 0 : -E_PROTOCOL);
+		assert_int_equal(check(&m), open ? 0 : -E_PROTOCOL);
 	}
 	m = start();
 	memset(m.mac, 0, sizeof(m.mac));
 	assert_int_equal(check(&m), -E_PROTOCOL);
+}
+
+static void test_start_of_a_bridged_card(void **state)
+{
+	struct net_start m = start();
+
+	(void)state;
+	m.mode = NET_BRIDGED;
+	assert_int_equal(check(&m), -E_PROTOCOL); /* no interface, but ports */
+	memcpy(m.interface, "br0", 4);
+	assert_int_equal(check(&m), -E_PROTOCOL);
+	m.exposed_count = 0;
+	m.exposed[0] = (struct net_exposed){ 0, 0 };
+	assert_int_equal(check(&m), 0);
+	memset(m.interface, 'x', sizeof(m.interface));
+	assert_int_equal(check(&m), -E_PROTOCOL);
+}
+
+static void test_start_with_ports(void **state)
+{
+	struct net_start m = start();
+
+	(void)state;
+	m.exposed_count = 2;
+	assert_int_equal(check(&m), -E_PROTOCOL); /* port 0 */
+	m.exposed[1] = (struct net_exposed){ 2222, 23 };
+	assert_int_equal(check(&m), -E_PROTOCOL); /* twice */
+	m.exposed[1].host = 2223;
+	assert_int_equal(check(&m), 0);
+	m.exposed_count = NET_EXPOSED_MAX + 1;
+	assert_int_equal(check(&m), -E_PROTOCOL);
+}
+
+static void test_start_with_a_fixed_address(void **state)
+{
+	struct net_start m = start();
+
+	(void)state;
+	m.fixed = 1;
+	assert_int_equal(check(&m), -E_PROTOCOL); /* but none */
+	m.wanted.s_addr = 1;
+	assert_int_equal(check(&m), 0);
+}
+
+static void test_count(void **state)
+{
+	struct net_message m = { .magic = NET_MAGIC, .kind = NET_COUNT };
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(net_message_check_count(&m, sizeof(m), &err), 0);
+	assert_int_equal(net_message_check_count(&m, sizeof(m) - 1, &err), -E_PROTOCOL);
+	m.prefix = 1;
+	assert_int_equal(net_message_check_count(&m, sizeof(m), &err), -E_PROTOCOL);
+}
+
+static void test_kind(void **state)
+{
+	const struct net_start m = start();
+	const uint32_t other[] = { NET_MAGIC, NET_KIND_MAX };
+
+	(void)state;
+	assert_int_equal(net_message_kind(&m, sizeof(m)), NET_START);
+	assert_int_equal(net_message_kind(&m, 7), 0);
+	assert_int_equal(net_message_kind(other, sizeof(other)), 0);
 }
 
 static void test_answer(void **state)
@@ -68,7 +138,7 @@ static void test_answer(void **state)
 static void test_transport(void **state)
 {
 	uint8_t bytes[sizeof(struct net_message) + 1];
-	struct net_message m = start();
+	struct net_message m = { .magic = NET_MAGIC, .kind = NET_STARTED };
 	struct error err = ERROR_INIT;
 	int pair[2], fd = -1;
 
@@ -95,6 +165,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_start_of_a_bridged_card),
+		cmocka_unit_test(test_start_with_ports),
+		cmocka_unit_test(test_start_with_a_fixed_address),
+		cmocka_unit_test(test_count),
+		cmocka_unit_test(test_kind),
 		cmocka_unit_test(test_answer),
 		cmocka_unit_test(test_transport),
 	};

@@ -12,10 +12,12 @@
  * it is down, or the filter knows exactly who is behind it:
  *
  *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
- *         sweep, this guest -> forwarding -> tap up -> route
+ *         sweep, this guest -> flows of an earlier one with its address forgotten ->
+ *         forwarding -> tap up -> route
  *   down: tap down -> guest out of the filter (the last one: forwarding
- *         restored, all of the filter removed) -> tap deleted, descriptor
- *         closed: until then no other guest can have the name
+ *         restored, all of the filter removed) -> tap deleted, its flows
+ *         forgotten -> descriptor closed: until then no other guest can have
+ *         the name
  *
  * Who removes our tables (a firewall that is loaded anew) opens the taps. Each
  * keeper hears of it, takes its tap down and puts its part of the filter back.
@@ -36,6 +38,7 @@
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "net/flows.h"
 #include "net/nft.h"
 #include "net/tap.h"
 #include "net/uplink.h"
@@ -61,7 +64,7 @@ static void survey_release(struct survey *s)
 }
 #define auto_survey cleanup_(survey_release) struct survey
 
-static int take_lock(struct error *err)
+int network_lock(struct error *err)
 {
 	/* root only, unless tmpfiles.d opened it for the group linzer */
 	if (mkdir(LOCK_DIR, 0700) < 0 && errno != EEXIST)
@@ -182,9 +185,23 @@ static int is_free(struct network *net, const struct survey *s, const struct sub
 	return !has_link(s, name);
 }
 
-static int choose_address(struct network *net, const struct survey *s, const struct subnet *subnet,
-			  struct in_addr wanted, struct error *err)
+/* It cannot have the address that it must have. */
+static int refuse_address(const struct subnet *subnet, struct in_addr wanted, struct error *err)
 {
+	char text[INET_ADDRSTRLEN];
+
+	(void)inet_ntop(AF_INET, &wanted, text, sizeof(text));
+	if (subnet_has_guest(subnet, wanted))
+		return error_set(err, EADDRINUSE, "the address %s is another VM's", text);
+	return error_set(err, EADDRNOTAVAIL,
+			 "the address %s is not one of the subnet for VMs (" NET_CONF_PATH ")",
+			 text);
+}
+
+static int choose_address(struct network *net, const struct survey *s, const struct subnet *subnet,
+			  const struct net_start *start_with, struct error *err)
+{
+	struct in_addr wanted = start_with->wanted;
 	uint32_t start = subnet_start(net->guest.mac), count = subnet_guests(subnet);
 	int r = check_free(net, s, subnet, subnet_gateway(subnet), err);
 
@@ -192,6 +209,8 @@ static int choose_address(struct network *net, const struct survey *s, const str
 		return r;
 	net->guest.address = wanted;
 	r = subnet_has_guest(subnet, wanted) ? is_free(net, s, subnet, wanted, err) : 0;
+	if (r == 0 && start_with->fixed)
+		return refuse_address(subnet, wanted, err);
 	for (uint32_t i = 0; r == 0 && i < count; i++) {
 		net->guest.address = subnet_guest(subnet, start % count + i);
 		r = is_free(net, s, subnet, net->guest.address, err);
@@ -274,7 +293,9 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 		rules_add_opened(&text, net->opened.items[i]);
 	if (tap_host_forwards())
 		rules_clear_opened(&text);
-	rules_add_guest(&text, &net->guest);
+	rules_add_guest(&text, &net->guest, &net->policy);
+	for (size_t i = 0; i < net->granted.count; i++)
+		rules_add_named(&text, net->guest.name, net->granted.items[i].address);
 	net->filtered = true;
 	return nft_run(&text, lock, NULL, err);
 }
@@ -287,26 +308,43 @@ static int open_tap(struct network *net, struct error *err)
 	return r < 0 ? r : rtnl_add_route(&net->nl, net->index, g->address, g->gateway, err);
 }
 
-int network_up(struct network *net, const struct net_conf *conf, const uint8_t mac[6],
-	       struct in_addr wanted, struct error *err)
+static const struct subnet *subnet_of(const struct net_conf *conf, uint8_t mode)
+{
+	return mode == NET_HOST ? &conf->host_subnet : &conf->subnet;
+}
+
+static int find_place(struct network *net, const struct net_conf *conf,
+		      const struct net_start *start, struct survey *s, int lock, struct error *err)
+{
+	const struct subnet *subnet = subnet_of(conf, start->mode);
+	int r = rtnl_open(&net->nl, err);
+
+	memcpy(net->guest.mac, start->mac, sizeof(net->guest.mac));
+	net->guest.gateway = subnet_gateway(subnet);
+	net->guest.prefix = subnet->prefix;
+	if (r == 0)
+		r = look_around(s, &net->nl, lock, err);
+	if (r == 0)
+		r = choose_address(net, s, subnet, start, err);
+	if (r == 0)
+		subnet_interface(net->guest.address, net->guest.name);
+	return r;
+}
+
+int network_up(struct network *net, const struct net_conf *conf, const struct net_start *start,
+	       struct policy *policy, struct error *err)
 {
 	auto_survey s = SURVEY_INIT;
-	auto_fd lock = take_lock(err);
+	auto_fd lock = network_lock(err);
 	int r;
 
 	if (lock < 0)
 		return lock;
-	memcpy(net->guest.mac, mac, sizeof(net->guest.mac));
-	net->guest.gateway = subnet_gateway(&conf->subnet);
-	net->guest.prefix = conf->subnet.prefix;
-	r = rtnl_open(&net->nl, err);
-	if (r == 0)
-		r = look_around(&s, &net->nl, lock, err);
-	if (r == 0)
-		r = choose_address(net, &s, &conf->subnet, wanted, err);
+	net->policy = *policy;
+	*policy = (struct policy)POLICY_INIT;
+	r = find_place(net, conf, start, &s, lock, err);
 	if (r < 0)
 		return r;
-	subnet_interface(net->guest.address, net->guest.name);
 	net->mtu = choose_mtu();
 	r = make_tap(net, err);
 	if (r == 0)
@@ -315,9 +353,12 @@ int network_up(struct network *net, const struct net_conf *conf, const uint8_t m
 		r = net->events = nft_watch(err);
 	if (r < 0)
 		return r;
-	uplink_find_closed(&s.links, &net->opened);
+	if (start->mode != NET_HOST)
+		uplink_find_closed(&s.links, &net->opened);
 	r = install_filter(net, &s, lock, err);
 	if (r == 0)
+		r = flows_forget(net->guest.address, err);
+	if (r >= 0)
 		r = uplink_open(&net->opened, err);
 	return r < 0 ? r : open_tap(net, err);
 }
@@ -333,7 +374,7 @@ int network_look_after(struct network *net, struct error *err)
 	r = rtnl_set_up(&net->nl, net->index, false, err);
 	if (r < 0)
 		return r;
-	lock = take_lock(err);
+	lock = network_lock(err);
 	r = lock < 0 ? lock : install_filter(net, &nothing, lock, err);
 	return r < 0 ? r : open_tap(net, err);
 }
@@ -376,17 +417,27 @@ static int leave_filter(struct network *net, int lock, struct error *err)
 	return remove_skeleton(lock, err);
 }
 
+/* And what the kernel still knows of its connections, for who gets the address next. */
+static int delete_tap(struct network *net, struct error *err)
+{
+	int r = net->index ? rtnl_delete_link(&net->nl, net->index, err) : 0;
+
+	if (r < 0 && !is_gone(r))
+		return r;
+	r = flows_forget(net->guest.address, err);
+	return r < 0 ? r : 0;
+}
+
 /* Whatever fails, the tap goes: without it the elements mean nothing. */
 static int remove_guest(struct network *net, int lock, struct error *err)
 {
 	struct error second = ERROR_INIT;
-	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0, deleted = 0;
+	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0, deleted;
 
 	if (r == 0 || is_gone(r))
 		r = leave_filter(net, lock, err);
-	if (net->index)
-		deleted = rtnl_delete_link(&net->nl, net->index, &second);
-	if (r == 0 && deleted < 0 && !is_gone(deleted)) {
+	deleted = delete_tap(net, &second);
+	if (r == 0 && deleted < 0) {
 		*err = second;
 		r = deleted;
 	}
@@ -416,11 +467,12 @@ int network_down(struct network *net, struct error *err)
 
 	network_close_sockets(net);
 	if (net->nl.socket) {
-		lock = take_lock(err);
+		lock = network_lock(err);
 		r = lock < 0 ? lock : remove_guest(net, lock, err);
 	}
 	close_all(rest, array_size(rest));
 	strings_release(&net->opened);
+	policy_release(&net->policy);
 	rtnl_close(&net->nl);
 	return r;
 }

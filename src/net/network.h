@@ -3,16 +3,20 @@
 #define NET_NETWORK_H
 
 /*
- * The network of one guest: tap, address, route, filter, sockets. Made and
- * unmade by the keeper.
+ * The network of one guest with a routed card: tap, address, route, filter,
+ * sockets. Made and unmade by the keeper.
  */
 
 #include "net/conf.h"
+#include "net/granted.h"
+#include "net/helper.h"
 #include "net/rtnl.h"
 #include "net/rules.h"
 
 struct network {
 	struct rules_guest guest; /* name, address, gateway, MAC, ports */
+	struct policy policy;
+	struct granted granted; /* by the policy's names */
 	struct rtnl nl;
 	unsigned index; /* 0 before the tap is there */
 	uint32_t mtu;
@@ -26,17 +30,17 @@ struct network {
 };
 #define NETWORK_INIT                                                                      \
 	{                                                                                 \
-		.nl = RTNL_INIT, .opened = VEC_INIT, .events = -1, .tap = -1, .dhcp = -1, \
-		.dns_udp = -1, .dns_tcp = -1                                              \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .opened = VEC_INIT, .events = -1, \
+		.tap = -1, .dhcp = -1, .dns_udp = -1, .dns_tcp = -1                       \
 	}
 
 /*
- * Make it all: an address of @conf's subnet is claimed (@wanted if it is
- * free), what killed keepers left is swept, the tap is up. After a failure
- * network_down() removes what was made.
+ * Make it all: an address of the mode's subnet is claimed (the wanted one if it
+ * is free), what killed keepers left is swept, the tap is up. Takes @policy's content over.
+ * After a failure network_down() removes what was made.
  */
-int network_up(struct network *net, const struct net_conf *conf, const uint8_t mac[6],
-	       struct in_addr wanted, struct error *err) must_use_;
+int network_up(struct network *net, const struct net_conf *conf, const struct net_start *start,
+	       struct policy *policy, struct error *err) must_use_;
 /* Close our copies of the talker's sockets. */
 void network_close_sockets(struct network *net);
 /*
@@ -47,5 +51,25 @@ void network_close_sockets(struct network *net);
 int network_look_after(struct network *net, struct error *err) must_use_;
 /* Remove it all, and with the last guest the skeleton; closes what is open. */
 int network_down(struct network *net, struct error *err) must_use_;
+
+/*
+ * Put @policy (its content is taken over) in place of the one it has, in one
+ * transaction; then cut the open flows that it would not open. Addresses of names that it
+ * does not have any more go. After a failure of the transaction the old one stays.
+ */
+int network_set_policy(struct network *net, struct policy *policy, struct error *err) must_use_;
+/*
+ * Name number @name has these addresses: those that are neither the host's nor in
+ * closed space are opened before this returns. Return: 1; 0 where the table is full or the
+ * filter refused; or error.
+ */
+int network_grant(struct network *net, size_t name, const struct in_addr *addresses, size_t count,
+		  uint32_t ttl, struct error *err) must_use_;
+/* Close granted addresses whose time is over and that no flow uses. Call it at granted_next(). */
+int network_expire(struct network *net, struct error *err) must_use_;
+int network_count(const struct network *net, struct net_drops *drops, struct error *err) must_use_;
+
+/* The lock that orders all changes (net/network.c). Return: fd or error. */
+int network_lock(struct error *err) must_use_;
 
 #endif

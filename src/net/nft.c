@@ -38,7 +38,7 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
 		.argv = argv,
 		.env = nothing,
 		.fds = fds,
-		.fd_count = array_size(fds),
+		.fd_count = lock < 0 ? 0 : array_size(fds),
 		.no_new_privs = true,
 	};
 	auto_str errors = STR_INIT;

@@ -11,7 +11,7 @@ struct error;
 /*
  * Run `nft -f -` by absolute path and with an empty environment on @text: one
  * transaction. @lock goes with it, so that a lock that this process holds is
- * held until nft ended, even if this process is killed. @answer (may be NULL)
+ * held until nft ended, even if this process is killed (-1: a question only). @answer (may be NULL)
  * gets what it prints. Waits at most 10 s.
  * Return: 0; -ENOENT where @text names what is not there; or error with nft's
  * own first line.

@@ -32,6 +32,8 @@
 #include "base/str.h"
 #include "base/vec.h"
 
+struct error;
+
 enum {
 	POLICY_RULES_MAX = 8224, /* of a policy, after compiling */
 	POLICY_TARGETS_MAX = 4096, /* of both lists together, or of one rule text */
@@ -63,11 +65,13 @@ struct policy_rule {
 _Static_assert(sizeof(struct policy_rule) == 24, "no padding: it travels as it is");
 
 /* Any flow in both directions, passed, stage MODE: to be narrowed. */
-#define POLICY_RULE_INIT                                                      \
-	{                                                                     \
-		.stage = POLICY_MODE, .pass = 1,                              \
-		.directions = POLICY_OUT | POLICY_IN, .remotes = POLICY_ALL,  \
-		.remote_ports = { 0, UINT16_MAX }, .guest_ports = { 0, UINT16_MAX } \
+#define POLICY_RULE_INIT                                                                   \
+	{                                                                                  \
+		.stage = POLICY_MODE, .pass = 1, .directions = POLICY_OUT | POLICY_IN,     \
+		.remotes = POLICY_ALL, .remote_ports = { 0, UINT16_MAX }, .guest_ports = { \
+			0,                                                                 \
+			UINT16_MAX                                                         \
+		}                                                                          \
 	}
 
 DEFINE_VEC(policy_rules, struct policy_rule)
@@ -77,8 +81,8 @@ struct policy {
 	struct strings names; /* lower case: "example.org", "*.example.org" (those below it) */
 	bool names_only; /* the DNS relay refuses every other name */
 };
-#define POLICY_INIT                                \
-	{                                          \
+#define POLICY_INIT                                  \
+	{                                            \
 		.rules = VEC_INIT, .names = VEC_INIT \
 	}
 void policy_release(struct policy *policy);
@@ -99,14 +103,16 @@ bool policy_passes(const struct policy *policy, const struct policy_flow *flow);
 
 /*
  * Are these rules of the form that this file describes: known values, stages in
- * order, no host bits beyond the prefix, ports in order, at most
- * POLICY_RULES_MAX? Return: 0 or -E_INVALID.
+ * order, no host bits beyond the prefix, ports in order and of TCP or UDP, at most
+ * POLICY_RULES_MAX? And the names? Return: 0 or -E_INVALID.
  */
 int policy_check(const struct policy *policy, struct error *err) must_use_;
 
-/* Is it a name of the form above (RFC 1123 labels, "_" allowed, at most one leading "*.")? */
+/* Is it a name of the form above (RFC 1123 labels, "_" allowed, a letter in the last, no final dot,
+ * at most one leading "*.")? */
 bool policy_is_name(const char *name);
-/* Does @name (lower case, no final dot) match one of the policy's names? Return: its index, or -1. */
+/* Does @name (lower case, no final dot) match one of the policy's names? Return: its index, or -1.
+ */
 int policy_find_name(const struct strings *names, const char *name);
 
 /* The rules that a mode itself has, stage MODE, at the end of @policy. */
@@ -114,12 +120,15 @@ enum net_mode { NET_SHARED = 1, NET_SOFTNET, NET_HOST, NET_BRIDGED, NET_MODE_MAX
 /* SHARED: no other guests, no link-local beyond the host (RFC 3927 section 7). HOST: the host
  * alone. BRIDGED: nothing. SOFTNET: softnet_compile() does it. */
 void policy_add_mode(struct policy *policy, enum net_mode mode);
-/* No other guest and no host, both directions (Anka's --no-local), stage OWN. Call it before
- * policy_add_mode(). */
+/* No other guest and no host, both directions (Anka's --no-local): in front of stage OWN, so that
+ * no rule of the VM's own passes one. Call it before policy_add_mode(). */
 void policy_add_no_local(struct policy *policy);
 
 /* What no default lets a guest reach: private, shared (CGNAT), link-local, multicast, reserved and
  * documentation space (companions.md A.4). Is the address in one of them? */
 bool policy_is_closed(struct in_addr address);
+/* Softnet's default, stage MODE: those ranges and other guests closed in both directions, the host
+ * to what the guest opens. */
+void policy_add_closed(struct policy *policy);
 
 #endif

@@ -231,6 +231,7 @@ static int read_route(const struct nlmsghdr *header, void *arg)
 	if (header->nlmsg_type != RTM_NEWROUTE)
 		return MNL_CB_OK;
 	route->prefix = m->rtm_dst_len;
+	route->local = m->rtm_type == RTN_LOCAL;
 	return mnl_attr_parse(header, sizeof(*m), read_route_attribute, route);
 }
 

@@ -53,6 +53,7 @@ int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct
 struct rtnl_route {
 	unsigned prefix; /* of the route that matches */
 	unsigned index; /* interface, 0 where it has none */
+	bool local; /* the address is the host's own */
 };
 /* The route that a packet to @address takes. Return: 1; 0 where there is none; or error. */
 int rtnl_find_route(struct rtnl *nl, struct in_addr address, struct rtnl_route *route,

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define INET "inet linzer"
@@ -18,7 +19,10 @@ static const char declarations[] =
 	"add map " INET " taps { type ifname : ipv4_addr; }\n"
 	"add set " INET " opened { type ifname; }\n"
 	"add set " INET " guests { type ifname . ipv4_addr; }\n"
+	"add set " INET " ported { type inet_proto; }\n"
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
+	"add map " INET " out { type ifname : verdict; }\n"
+	"add map " INET " in { type ifname : verdict; }\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
 	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
 	"add chain " INET " output { type filter hook output priority filter - 10; }\n"
@@ -31,22 +35,41 @@ static const char declarations[] =
  * the host's own firewall still has its say.
  */
 static const char skeleton_rules[] =
+	"add element " INET " ported { tcp, udp }\n"
 	"flush chain " INET " input\n"
 	"add rule " INET " input iifgroup != " GROUP " accept\n"
+	"add rule " INET " input meta nfproto != ipv4 drop\n"
 	"add rule " INET " input udp dport 67 drop\n"
-	"add rule " INET " input iifname . ip saddr @guests fib daddr type local accept\n"
-	"add rule " INET " input drop\n"
+	"add rule " INET " input iifname . ip saddr != @guests drop\n"
+	"add rule " INET " input fib daddr type != local drop\n"
+	"add rule " INET " input ct state established accept\n"
+	"add rule " INET " input meta l4proto icmp ct state related accept\n"
+	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 accept\n"
+	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 accept\n"
+	"add rule " INET " input ct state != new drop\n"
+	"add rule " INET " input tcp flags & (fin | syn | rst | ack) != syn drop\n"
+	"add rule " INET " input iifname vmap @out\n"
 	"flush chain " INET " forward\n"
-	"add rule " INET " forward iifgroup " GROUP " oifgroup " GROUP " drop\n"
-	"add rule " INET " forward iifname . ip saddr @guests accept\n"
-	"add rule " INET " forward iifgroup " GROUP " drop\n"
-	"add rule " INET " forward oifname . ip daddr @guests ct state established,related accept\n"
-	"add rule " INET " forward oifgroup " GROUP " drop\n"
-	"add rule " INET " forward iifname @opened drop\n"
+	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP
+	" iifname @opened drop\n"
+	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
+	"add rule " INET " forward meta nfproto != ipv4 drop\n"
+	"add rule " INET " forward ct state established accept\n"
+	"add rule " INET " forward meta l4proto icmp ct state related accept\n"
+	"add rule " INET " forward iifgroup != " GROUP " drop\n"
+	"add rule " INET " forward iifname . ip saddr != @guests drop\n"
+	"add rule " INET " forward oifgroup " GROUP " oifname . ip daddr != @guests drop\n"
+	"add rule " INET " forward ct state != new drop\n"
+	"add rule " INET " forward tcp flags & (fin | syn | rst | ack) != syn drop\n"
+	"add rule " INET " forward iifname vmap @out\n"
+	"add rule " INET " forward oifname vmap @in\n"
 	"flush chain " INET " output\n"
 	"add rule " INET " output oifgroup != " GROUP " accept\n"
-	"add rule " INET " output oifname . ip daddr @guests accept\n"
-	"add rule " INET " output drop\n"
+	"add rule " INET " output meta nfproto != ipv4 drop\n"
+	"add rule " INET " output oifname . ip daddr != @guests drop\n"
+	"add rule " INET " output ct state established accept\n"
+	"add rule " INET " output meta l4proto icmp ct state related accept\n"
+	"add rule " INET " output oifname vmap @in\n"
 	"flush chain " INET " service\n"
 	"add rule " INET " service iifgroup " GROUP " udp dport 53 "
 	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
@@ -83,21 +106,23 @@ static const char gate[] =
 	"add chain " NETDEV " %1$s { type filter hook ingress device \"%1$s\" "
 	"priority -300; policy drop; }\n"
 	"flush chain " NETDEV " %1$s\n"
-	"add rule " NETDEV " %1$s ether saddr != %2$s drop\n"
+	"add rule " NETDEV " %1$s ether saddr != %2$s counter drop\n"
 	"add rule " NETDEV " %1$s ether type arp arp operation request "
-	"arp daddr ip != %4$s/%5$u drop\n"
+	"arp daddr ip != %4$s/%5$u counter drop\n"
 	"add rule " NETDEV " %1$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
 	"arp saddr ether %2$s arp saddr ip %3$s accept\n"
 	"add rule " NETDEV " %1$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
 	"arp operation request arp saddr ether %2$s arp saddr ip 0.0.0.0 accept\n"
-	"add rule " NETDEV " %1$s ether type ip ip daddr 127.0.0.0/8 drop\n"
+	"add rule " NETDEV " %1$s ether type ip ip hdrlength > 5 counter drop\n"
+	"add rule " NETDEV " %1$s ether type ip ip daddr 127.0.0.0/8 counter drop\n"
 	"add rule " NETDEV " %1$s ether type ip ip daddr %4$s udp dport 53 "
 	"limit rate over 1000/second burst 1000 packets counter drop\n"
 	"add rule " NETDEV " %1$s ether type ip udp dport 67 "
 	"limit rate over 100/second burst 100 packets counter drop\n"
 	"add rule " NETDEV " %1$s ether type ip ip saddr %3$s accept\n"
 	"add rule " NETDEV " %1$s ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
-	"udp sport 68 udp dport 67 accept\n";
+	"udp sport 68 udp dport 67 accept\n"
+	"add rule " NETDEV " %1$s counter drop\n";
 
 static void add_gate(struct str *text, const struct rules_guest *g)
 {
@@ -143,9 +168,10 @@ static void delete_gate(struct str *text, const char *name)
 	str_addf(text, "delete chain " NETDEV " %s\n", name);
 }
 
-void rules_add_guest(struct str *text, const struct rules_guest *guest)
+void rules_add_guest(struct str *text, const struct rules_guest *guest, const struct policy *policy)
 {
 	add_gate(text, guest);
+	rules_add_policy(text, guest->name, policy);
 	add_elements(text, guest);
 }
 
@@ -154,6 +180,7 @@ void rules_remove_guest(struct str *text, const struct rules_guest *guest)
 	str_adds(text, declarations);
 	add_elements(text, guest);
 	delete_elements(text, guest->name, guest->address, guest->gateway);
+	rules_remove_policy(text, guest->name);
 	delete_gate(text, guest->name);
 }
 
@@ -164,6 +191,7 @@ void rules_sweep_guest(struct str *text, const char *name, struct in_addr gatewa
 	if (!subnet_interface_address(name, &address))
 		return;
 	delete_elements(text, name, address, gateway);
+	rules_remove_policy(text, name);
 	delete_gate(text, name);
 }
 
@@ -244,4 +272,23 @@ void rules_read_opened(const char *answer, struct strings *opened)
 	while (next_name(&answer, name))
 		if (rules_is_plain_name(name))
 			strings_add(opened, name);
+}
+
+void rules_list_drops(struct str *text, const char *name, enum rules_drop which)
+{
+	static const char *const chains[] = { NETDEV " ", INET " od-", INET " id-" };
+
+	str_addf(text, "list chain %s%s\n", chains[which], name);
+}
+
+uint64_t rules_read_drops(const char *answer)
+{
+	static const char word[] = "counter packets ";
+	uint64_t sum = 0;
+
+	while ((answer = strstr(answer, word))) {
+		answer += strlen(word);
+		sum += strtoull(answer, NULL, 10);
+	}
+	return sum;
 }

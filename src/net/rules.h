@@ -9,13 +9,23 @@
  *
  * Two tables. "inet linzer" is the skeleton: whatever enters or leaves an
  * interface of our group is dropped unless a set or map names that interface
- * with that address. It holds no rule of a single guest: guests are elements
- * (of taps, guests, services), so a packet costs the same whether
- * two or a thousand guests run. "netdev linzer" holds one chain for each tap,
- * at ingress, before any protocol of the host sees the frame: the gate that
- * lets through only ARP and IPv4 with the guest's own MAC and address.
+ * with that address. "netdev linzer" holds one chain for each tap, at ingress,
+ * before any protocol of the host sees the frame: the gate that lets through
+ * only ARP and IPv4 with the guest's own MAC and address.
  *
- * All elements and the chain of a guest come and go in one transaction
+ * Answers pass by the state of their flow. A new flow is looked up in the maps
+ * `out` (by the interface where it comes from) and `in` (where it goes to), which
+ * jump to the guest's own chains: the policy. So a packet costs the same
+ * whether two or a thousand guests run, and one without a new flow costs no
+ * policy at all. A new TCP flow begins with SYN: one that was cut cannot come back
+ * from the middle, in whichever direction.
+ *
+ * Of guest NAME there are the chains o-NAME and i-NAME (flows that it opens, and
+ * that others open to it), od-NAME and id-NAME, which count and drop, and for policies
+ * of more than one stage o0-NAME and so on; where the policy has names, the set
+ * n-NAME of the addresses that they gave.
+ *
+ * All elements and chains of a guest come and go in one transaction
  * together with its element of the map taps (interface : gateway). So what
  * the keeper of a guest left when it was killed can be told from taps alone.
  *
@@ -30,6 +40,7 @@
 
 #include "base/str.h"
 #include "base/vec.h"
+#include "net/policy.h"
 #include "net/subnet.h"
 
 /* The interface group of all taps ("LZ"). */
@@ -47,9 +58,21 @@ struct rules_guest {
 /* Tables, sets, chains if absent; the skeleton's rules anew. */
 void rules_add_skeleton(struct str *text);
 /* Right also where all or a part of this same guest is there. */
-void rules_add_guest(struct str *text, const struct rules_guest *guest);
+void rules_add_guest(struct str *text, const struct rules_guest *guest,
+		     const struct policy *policy);
 /* Right whatever of the skeleton or the guest is there. */
 void rules_remove_guest(struct str *text, const struct rules_guest *guest);
+/*
+ * The policy of the guest @name (net/rules_policy.c): its chains, counters and elements of
+ * the maps; in place of the one it had (the counters go on, and so does the set of its names'
+ * addresses); and all of it gone, whatever of it is there.
+ */
+void rules_add_policy(struct str *text, const char *name, const struct policy *policy);
+void rules_set_policy(struct str *text, const char *name, const struct policy *policy);
+void rules_remove_policy(struct str *text, const char *name);
+/* An address that one of the policy's names gave comes or goes. */
+void rules_add_named(struct str *text, const char *name, struct in_addr address);
+void rules_remove_named(struct str *text, const char *name, struct in_addr address);
 /* Remove the guest of which taps said @name : @gateway. */
 void rules_sweep_guest(struct str *text, const char *name, struct in_addr gateway);
 /* @name: rules_is_plain_name(). */
@@ -74,5 +97,10 @@ DEFINE_VEC(rules_taps, struct rules_tap)
 /* Read nft's answer; what is not of the expected form is skipped. */
 void rules_read_taps(const char *answer, struct rules_taps *taps);
 void rules_read_opened(const char *answer, struct strings *opened);
+
+/* The chains whose counters are a guest's drops; a nft answer's sum of packets. */
+enum rules_drop { RULES_DROP_GATE, RULES_DROP_OUT, RULES_DROP_IN };
+void rules_list_drops(struct str *text, const char *name, enum rules_drop which);
+uint64_t rules_read_drops(const char *answer);
 
 #endif

@@ -8,13 +8,18 @@
  *
  *   target := [ "in" | "out" ] ( "@host" | CIDR [ ":" PORT [ "-" PORT ] ] | NAME )
  *
- * Commas separate targets. A rule with ports comes before one without, then
- * the longest prefix, then block before allow. After the rules of one or more
- * bits of prefix come the names' addresses, then 0.0.0.0/0, then what is closed by
- * default; the rest of the world is open. A bare target is about what the
- * guest opens, and about what other guests open to it; as soon as one target has a direction,
- * it is about both. The host is meant by "@host" (all its addresses) or by one of its addresses as
- * a /32, never by a prefix that covers it.
+ * Commas separate targets. An address alone is a /32. The ports are the
+ * remote's in both directions, as Softnet has it. "from" and "to" are older
+ * words for "in" and "out".
+ *
+ * A rule with ports comes before one without, then the longest prefix, then
+ * block before allow. After the rules of one or more bits of prefix come the
+ * names' addresses, then 0.0.0.0/0, then what is closed by default; the rest of
+ * the world is open. A bare target is about what the guest opens, and about
+ * what other guests open to it; as soon as one target has a direction, it is
+ * about both. A name is about what the guest opens. The host is meant by
+ * "@host" (all its addresses) or by one of its addresses as a /32, never by a
+ * prefix that covers it; such a /32 outranks "@host".
  */
 
 #include "base/attr.h"
@@ -29,7 +34,7 @@ struct strings;
  * Errors: E_INVALID with the target and what is wrong with it, E_TOO_BIG beyond
  * POLICY_TARGETS_MAX targets or POLICY_NAMES_MAX names.
  */
-int softnet_compile(const struct strings *allow, const struct strings *block,
-		    struct policy *policy, struct error *err) must_use_;
+int softnet_compile(const struct strings *allow, const struct strings *block, struct policy *policy,
+		    struct error *err) must_use_;
 
 #endif

@@ -9,8 +9,6 @@
 #include "base/error.h"
 #include "base/str.h"
 
-const struct subnet subnet_default = { .network = 0xc0a84000, .prefix = 24 };
-
 static uint32_t host_mask(unsigned prefix)
 {
 	return UINT32_MAX >> prefix;

@@ -22,9 +22,6 @@ struct subnet {
 
 enum { SUBNET_PREFIX_MIN = 16, SUBNET_PREFIX_MAX = 29, SUBNET_NAME_SIZE = 16 };
 
-/* 192.168.64.0/24 */
-extern const struct subnet subnet_default;
-
 /* Parse "192.168.64.0/24". Return: 0 or -E_INVALID with the reason. */
 int subnet_parse(const char *text, struct subnet *subnet, struct error *err) must_use_;
 struct in_addr subnet_gateway(const struct subnet *subnet);

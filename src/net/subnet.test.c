@@ -11,6 +11,8 @@
 
 #include "base/error.h"
 
+static const struct subnet pool = { .network = 0xc0a84000, .prefix = 24 };
+
 static struct in_addr ip(const char *text)
 {
 	struct in_addr address = { 0 };
@@ -41,13 +43,13 @@ static void test_parse(void **state)
 		"240.1.0.0/16",
 		"::/24",
 	};
-	struct subnet subnet = subnet_default;
+	struct subnet subnet = pool;
 	struct error err = ERROR_INIT;
 
 	(void)state;
 	for (size_t i = 0; i < array_size(bad); i++) {
 		assert_int_equal(subnet_parse(bad[i], &subnet, &err), -E_INVALID);
-		assert_int_equal(subnet.network, subnet_default.network);
+		assert_int_equal(subnet.network, pool.network);
 	}
 	assert_int_equal(subnet_parse("10.77.0.0/16", &subnet, &err), 0);
 	assert_int_equal(subnet.network, 0x0a4d0000);
@@ -56,7 +58,7 @@ static void test_parse(void **state)
 
 static void test_pool(void **state)
 {
-	const struct subnet *s = &subnet_default;
+	const struct subnet *s = &pool;
 
 	(void)state;
 	assert_int_equal(subnet_gateway(s).s_addr, ip("192.168.64.1").s_addr);

@@ -163,7 +163,7 @@ static int serve(struct talker *t)
 /* Nothing else stays open; the numbers are fixed for the system call filter. */
 static int place_descriptors(const struct talker_setup *s)
 {
-	const int ours[] = { s->keeper, s->dhcp, s->dns_udp, s->dns_tcp };
+	const int ours[] = { s->keeper, s->packets, s->dns_udp, s->dns_tcp };
 	int high[array_size(ours)];
 
 	_Static_assert(array_size(ours) == FD_COUNT - FD_KEEPER, "one number for each");

@@ -23,7 +23,8 @@ enum talker_request_kind {
 	 * the answer is one byte, and the descriptor if that byte is 1 */
 	TALKER_WANTS_UDP,
 	TALKER_WANTS_TCP, /* ... still connecting */
-	TALKER_WANTS_GUEST, /* ... to the guest's port of exposed number `number`, still connecting */
+	TALKER_WANTS_GUEST, /* ... to the guest's port of exposed number `number`, still connecting
+			     */
 	/* name number `name` of list number `list` has these addresses for `ttl`
 	 * seconds: the answer is one byte, 1 when the filter knows them */
 	TALKER_NAMED,

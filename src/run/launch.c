@@ -130,11 +130,14 @@ static int open_firmware(struct session *session, struct handed *h, struct error
 
 static int start_network(struct session *session, struct handed *h, struct error *err)
 {
+	struct net_start start = { .mode = NET_SHARED };
+	auto_policy policy = POLICY_INIT;
 	struct net_message started;
-	struct in_addr any = { 0 };
-	int r = net_link_start(&session->net, session->config.mac.bytes, any, &started, &h->tap,
-			       err);
+	int r;
 
+	memcpy(start.mac, session->config.mac.bytes, sizeof(start.mac));
+	policy_add_mode(&policy, NET_SHARED);
+	r = net_link_start(&session->net, &start, &policy, &started, &h->tap, err);
 	if (r < 0)
 		return r;
 	session->runtime.address = started.address;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/exposed.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+enum { BACKLOG = 128 };
+
+static int listen_on(uint16_t port, struct error *err)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
+	const int on = 1;
+	auto_fd fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	/* a connection of the last VM that is in TIME_WAIT does not hold the port */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return error_errno(err, "cannot make a socket");
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		return error_errno(err, "cannot expose port %u of the host", port);
+	return take_fd(&fd);
+}
+
+int exposed_listen(const struct net_exposed *exposed, unsigned count, int *fds, struct error *err)
+{
+	for (unsigned i = 0; i < count; i++) {
+		fds[i] = listen_on(exposed[i].host, err);
+		if (fds[i] >= 0)
+			continue;
+		while (i-- > 0)
+			(void)close(fds[i]);
+		return -err->code;
+	}
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/granted.h"
+
+#include <errno.h>
+
+#include "base/vec.h"
+
+/* FNV-1a, 64 bits. Names are the user's own: nobody gains by two of one hash. */
+static uint64_t hash(const char *name)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+static size_t find(const struct granted *granted, struct in_addr address)
+{
+	size_t i = 0;
+
+	while (i < granted->count && granted->items[i].address.s_addr != address.s_addr)
+		i++;
+	return i;
+}
+
+bool granted_has(const struct granted *granted, struct in_addr address)
+{
+	return find(granted, address) < granted->count;
+}
+
+int granted_add(struct granted *granted, const char *name, struct in_addr address, uint32_t ttl,
+		uint64_t now)
+{
+	uint64_t life = (uint64_t)ttl * 1000;
+	uint64_t until = now + (life < GRANTED_LIFE_MS ? GRANTED_LIFE_MS : life);
+	size_t i = find(granted, address);
+
+	if (i == GRANTED_MAX)
+		return -ENOSPC;
+	if (i < granted->count) {
+		granted->items[i].name = hash(name);
+		if (granted->items[i].until < until)
+			granted->items[i].until = until;
+		return 0;
+	}
+	granted->items[granted->count++] =
+		(struct grant){ .address = address, .name = hash(name), .until = until };
+	return 1;
+}
+
+void granted_remove(struct granted *granted, size_t i)
+{
+	granted->items[i] = granted->items[--granted->count];
+}
+
+bool granted_by(const struct granted *granted, size_t i, const struct strings *names)
+{
+	for (size_t n = 0; n < names->len; n++)
+		if (hash(names->items[n]) == granted->items[i].name)
+			return true;
+	return false;
+}
+
+uint64_t granted_next(const struct granted *granted)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (size_t i = 0; i < granted->count; i++)
+		if (granted->items[i].until < next)
+			next = granted->items[i].until;
+	return next;
+}

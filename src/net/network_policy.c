@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The policy of a guest that runs: replaced, its names' addresses opened and
+ * closed, its drops counted. New flows are the kernel's business; here the open ones
+ * are judged again when the rules that let them in have changed.
+ */
+
+#include "net/network.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "net/flows.h"
+#include "net/nft.h"
+
+enum { DNS_PORT = 53, PROTOCOL_TCP = IPPROTO_TCP, PROTOCOL_UDP = IPPROTO_UDP };
+
+/* A review of the guest's open flows. */
+struct review {
+	struct network *net;
+	struct rtnl_links links;
+	bool broken; /* a route could not be looked up: what is not known goes */
+	bool *used; /* of each granted address, or NULL */
+};
+
+static void review_release(struct review *r)
+{
+	rtnl_links_release(&r->links);
+}
+#define auto_review cleanup_(review_release) struct review
+
+static bool is_tap(const struct review *r, unsigned index)
+{
+	for (size_t i = 0; i < r->links.len; i++)
+		if (r->links.items[i].index == index)
+			return r->links.items[i].group == RULES_GROUP;
+	return false;
+}
+
+/* Where packets to @address go, as the filter tells it: by the route. */
+static enum policy_remote kind_of(struct review *r, struct in_addr address)
+{
+	struct error ignored = ERROR_INIT;
+	struct rtnl_route route;
+	int found = rtnl_find_route(&r->net->nl, address, &route, &ignored);
+
+	r->broken |= found < 0;
+	if (found > 0 && route.local)
+		return POLICY_HOST;
+	return found > 0 && is_tap(r, route.index) ? POLICY_GUESTS : POLICY_WORLD;
+}
+
+static struct policy_flow from_guest(struct review *r, const struct flow *flow, bool out)
+{
+	struct policy_flow f = {
+		.direction = out ? POLICY_OUT : POLICY_IN,
+		.protocol = flow->protocol,
+		.remote = out ? flow->target : flow->source,
+		.guest = out ? flow->source : flow->target,
+		.remote_port = out ? flow->target_port : flow->source_port,
+		.guest_port = out ? flow->source_port : flow->target_port,
+	};
+
+	f.kind = kind_of(r, f.remote);
+	f.named = granted_has(&r->net->granted, f.remote);
+	return f;
+}
+
+static bool is_dns(const struct network *net, const struct flow *flow)
+{
+	return flow->target.s_addr == net->guest.gateway.s_addr && flow->target_port == DNS_PORT &&
+	       (flow->protocol == PROTOCOL_UDP || flow->protocol == PROTOCOL_TCP);
+}
+
+/* flows_judge: would the policy of now not open it? */
+static bool is_refused(void *arg, const struct flow *flow)
+{
+	struct review *r = arg;
+	bool out = flow->source.s_addr == r->net->guest.address.s_addr;
+	struct policy_flow f;
+
+	if (out && is_dns(r->net, flow))
+		return false;
+	r->broken = false;
+	f = from_guest(r, flow, out);
+	return r->broken || !policy_passes(&r->net->policy, &f);
+}
+
+static int cut_flows(struct network *net, struct error *err)
+{
+	auto_review r = { .net = net, .links = VEC_INIT };
+	int code = rtnl_list_links(&net->nl, &r.links, err);
+
+	return code < 0 ? code : flows_review(net->guest.address, is_refused, &r, err);
+}
+
+/* The guest's addresses of names that the policy no longer has are taken out by @text. */
+static void forget_names(struct network *net, struct str *text)
+{
+	for (size_t i = net->granted.count; i-- > 0;) {
+		if (granted_by(&net->granted, i, &net->policy.names))
+			continue;
+		rules_remove_named(text, net->guest.name, net->granted.items[i].address);
+		granted_remove(&net->granted, i);
+	}
+}
+
+static int apply(const struct str *text, struct error *err)
+{
+	auto_fd lock = network_lock(err);
+
+	return lock < 0 ? lock : nft_run(text, lock, NULL, err);
+}
+
+int network_set_policy(struct network *net, struct policy *policy, struct error *err)
+{
+	auto_str text = STR_INIT, names = STR_INIT;
+	int r;
+
+	rules_set_policy(&text, net->guest.name, policy);
+	r = apply(&text, err);
+	if (r < 0)
+		return r;
+	policy_release(&net->policy);
+	net->policy = *policy;
+	*policy = (struct policy)POLICY_INIT;
+	forget_names(net, &names);
+	if (names.len)
+		r = apply(&names, err);
+	if (r == 0)
+		r = cut_flows(net, err);
+	return r < 0 ? r : 0;
+}
+
+/* What a name may open: never the host's own or what a default closes. */
+static int may_open(struct network *net, struct in_addr address, struct error *err)
+{
+	struct rtnl_route route;
+	int r;
+
+	if (policy_is_closed(address))
+		return 0;
+	r = rtnl_find_route(&net->nl, address, &route, err);
+	return r < 0 ? r : !(r > 0 && route.local);
+}
+
+int network_grant(struct network *net, size_t name, const struct in_addr *addresses, size_t count,
+		  uint32_t ttl, struct error *err)
+{
+	size_t before = net->granted.count;
+	struct error refused = ERROR_INIT;
+	auto_str text = STR_INIT;
+	int r = 1;
+
+	for (size_t i = 0; r >= 0 && i < count; i++) {
+		r = may_open(net, addresses[i], err);
+		if (r > 0)
+			r = granted_add(&net->granted, net->policy.names.items[name], addresses[i],
+					ttl, clock_ms());
+		if (r > 0)
+			rules_add_named(&text, net->guest.name, addresses[i]);
+	}
+	if (r < 0 && r != -ENOSPC)
+		return r;
+	if (text.len == 0 || apply(&text, &refused) == 0)
+		return r != -ENOSPC;
+	net->granted.count = before;
+	return 0;
+}
+
+/* flows_judge that forgets nothing: which granted addresses are in use? */
+static bool note_use(void *arg, const struct flow *flow)
+{
+	struct review *r = arg;
+
+	for (size_t i = 0; i < r->net->granted.count; i++)
+		if (r->net->granted.items[i].address.s_addr == flow->target.s_addr ||
+		    r->net->granted.items[i].address.s_addr == flow->source.s_addr)
+			r->used[i] = true;
+	return false;
+}
+
+int network_expire(struct network *net, struct error *err)
+{
+	bool used[GRANTED_MAX] = { false };
+	struct review r = { .net = net, .links = VEC_INIT, .used = used };
+	uint64_t now = clock_ms();
+	auto_str text = STR_INIT;
+
+	if (flows_review(net->guest.address, note_use, &r, err) < 0)
+		return -err->code;
+	for (size_t i = net->granted.count; i-- > 0;) {
+		struct grant *g = &net->granted.items[i];
+
+		if (g->until > now)
+			continue;
+		if (used[i]) {
+			g->until = now + GRANTED_LIFE_MS;
+			continue;
+		}
+		rules_remove_named(&text, net->guest.name, g->address);
+		granted_remove(&net->granted, i);
+	}
+	return text.len ? apply(&text, err) : 0;
+}
+
+static int count_one(const struct network *net, enum rules_drop which, uint64_t *drops,
+		     struct error *err)
+{
+	auto_str ask = STR_INIT, answer = STR_INIT;
+	int r;
+
+	rules_list_drops(&ask, net->guest.name, which);
+	r = nft_run(&ask, -1, &answer, err);
+	if (r == 0)
+		*drops = rules_read_drops(answer.ptr);
+	return r;
+}
+
+int network_count(const struct network *net, struct net_drops *drops, struct error *err)
+{
+	int r = count_one(net, RULES_DROP_GATE, &drops->gate, err);
+
+	if (r == 0)
+		r = count_one(net, RULES_DROP_OUT, &drops->out, err);
+	return r < 0 ? r : count_one(net, RULES_DROP_IN, &drops->in, err);
+}
