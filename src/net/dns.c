@@ -5,13 +5,12 @@
 
 enum {
 	LABEL_MAX = 63,
-	NAME_MAX_LEN = 255,
 	ADDITIONAL_MAX = 2,
+	CLASS_IN = 1,
 	FLAG_ANSWER = 0x80, /* of byte 2 */
 	OPCODE = 0x78,
 	FLAG_TRUNCATED = 0x02,
 	FLAG_RECURSION_AVAILABLE = 0x80, /* of byte 3 */
-	RCODE_FAILURE = 2,
 };
 
 uint16_t dns_id(const uint8_t *message)
@@ -39,7 +38,7 @@ static size_t skip_name(struct slice m, size_t at)
 			return 0;
 		at += 1U + m.ptr[at];
 	}
-	if (at >= m.len || at + 1 - start > NAME_MAX_LEN)
+	if (at >= m.len || at + 1 - start > DNS_NAME_MAX)
 		return 0;
 	return at + 1;
 }
@@ -66,7 +65,7 @@ size_t dns_check_query(struct slice m)
 	    count(m, 1) != 0 || count(m, 2) != 0 || count(m, 3) > ADDITIONAL_MAX)
 		return 0;
 	at = skip_name(m, DNS_HEADER);
-	if (at == 0 || m.len - at < 4)
+	if (at == 0 || m.len - at < 4 || frame_get16(m.ptr + at + 2) != CLASS_IN)
 		return 0;
 	question = at += 4;
 	for (unsigned i = 0; i < count(m, 3); i++) {
@@ -94,9 +93,32 @@ bool dns_is_answer(struct slice m, uint16_t id, struct slice query)
 	return true;
 }
 
-void dns_make_failure(uint8_t *query)
+static bool is_of_host_name(uint8_t c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+bool dns_question_name(struct slice query, char name[DNS_NAME_MAX])
+{
+	const uint8_t *p = query.ptr + DNS_HEADER;
+	size_t len = 0;
+
+	for (unsigned label = *p++; label != 0; label = *p++) {
+		if (len)
+			name[len++] = '.';
+		for (; label > 0; label--, p++) {
+			if (!is_of_host_name(lower(*p)))
+				return false;
+			name[len++] = (char)lower(*p);
+		}
+	}
+	name[len] = '\0';
+	return len > 0;
+}
+
+void dns_make_error(uint8_t *query, enum dns_error error)
 {
 	query[2] = (uint8_t)(query[2] | FLAG_ANSWER);
-	query[3] = FLAG_RECURSION_AVAILABLE | RCODE_FAILURE;
+	query[3] = (uint8_t)(FLAG_RECURSION_AVAILABLE | (unsigned)error);
 	query[10] = query[11] = 0;
 }

@@ -15,10 +15,11 @@ enum { TRIES_MAX = 3, WAIT_MS = 10 * 1000, LENGTH = 2 };
 
 _Static_assert(TCP_BUFFER >= LENGTH + DNS_QUERY_MAX, "a query fits");
 
-void tcp_relay_init(struct tcp_relay *relay, int keeper, int listener)
+void tcp_relay_init(struct tcp_relay *relay, int keeper, int listener, struct names *names)
 {
 	relay->keeper = keeper;
 	relay->listener = listener;
+	relay->names = names;
 	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++)
 		relay->clients[i].state = TCP_FREE;
 }
@@ -48,7 +49,6 @@ static void await_query(struct tcp_client *c)
 	close_resolver(c);
 	c->len = c->at = c->left = 0;
 	c->tries = 0;
-	c->sized = false;
 	enter(c, TCP_READ_QUERY);
 }
 
@@ -74,9 +74,9 @@ void tcp_relay_accept(struct tcp_relay *relay)
 int tcp_relay_wants(const struct tcp_relay *relay, unsigned i, short *events)
 {
 	const struct tcp_client *c = &relay->clients[i];
-	bool reads = c->state == TCP_READ_QUERY || c->state == TCP_READ_ANSWER;
+	bool writes = c->state == TCP_SEND_QUERY || c->state == TCP_SEND_ANSWER;
 
-	*events = reads ? POLLIN : POLLOUT;
+	*events = writes ? POLLOUT : POLLIN;
 	if (c->state == TCP_FREE)
 		return -1;
 	return c->state == TCP_READ_QUERY || c->state == TCP_SEND_ANSWER ? c->guest : c->resolver;
@@ -114,18 +114,41 @@ static bool next_resolver(const struct tcp_relay *relay, struct tcp_client *c)
 	return c->resolver >= 0;
 }
 
+/* How many bytes the buffer is to hold: as many as its first two say, if they are there. */
+static size_t announced(const struct tcp_client *c)
+{
+	return c->len < LENGTH ? LENGTH : LENGTH + (size_t)frame_get16(c->buffer);
+}
+
+/* To the guest, instead of an answer. */
+static void send_error(struct tcp_client *c, enum dns_error error)
+{
+	close_resolver(c);
+	dns_make_error(c->asked, error);
+	frame_put16(c->buffer, (uint16_t)c->question);
+	memcpy(c->buffer + LENGTH, c->asked, c->question);
+	c->len = LENGTH + c->question;
+	c->at = c->left = 0;
+	enter(c, TCP_SEND_ANSWER);
+}
+
 /* Never more than this query: the next one stays in the socket. */
 static bool read_query(const struct tcp_relay *relay, struct tcp_client *c)
 {
-	size_t want = c->len < LENGTH ? LENGTH : LENGTH + (size_t)frame_get16(c->buffer);
+	size_t want = announced(c);
 
 	if (want > LENGTH + DNS_QUERY_MAX || !receive(c, c->guest, want - c->len))
 		return false;
-	if (c->len < LENGTH || c->len < LENGTH + (size_t)frame_get16(c->buffer))
+	if (c->len < LENGTH || c->len < announced(c))
 		return true;
-	if (dns_check_query((struct slice){ c->buffer + LENGTH, c->len - LENGTH }) == 0)
+	c->question = dns_check_query((struct slice){ c->buffer + LENGTH, c->len - LENGTH });
+	if (c->question == 0)
 		return false;
-	return next_resolver(relay, c);
+	memcpy(c->asked, c->buffer + LENGTH, c->question);
+	if (names_judge_query(relay->names, (struct slice){ c->asked, c->question }) == NAMES_PASS)
+		return next_resolver(relay, c);
+	send_error(c, DNS_REFUSED);
+	return true;
 }
 
 static bool send_query(const struct tcp_relay *relay, struct tcp_client *c)
@@ -139,23 +162,53 @@ static bool send_query(const struct tcp_relay *relay, struct tcp_client *c)
 	return true;
 }
 
-/* First the length alone, then as much as fits: a piece goes on as soon as it is here. */
-static bool read_answer(struct tcp_client *c)
+/* As much of the answer as the buffer holds is there. Return: false where it is none. */
+static bool judge_answer(const struct tcp_relay *relay, struct tcp_client *c)
 {
-	size_t room = LENGTH - c->len;
+	const struct slice asked = { c->asked, c->question };
+	const struct slice answer = { c->buffer + LENGTH, c->len - LENGTH };
 
-	if (c->sized)
-		room = c->left < TCP_BUFFER ? c->left : TCP_BUFFER;
-	if (!receive(c, c->resolver, room))
+	if (!dns_is_answer(answer, dns_id(c->asked), asked))
 		return false;
-	if (!c->sized && c->len < LENGTH)
+	switch (names_judge_answer(relay->names, asked, answer)) {
+	case NAMES_PASS:
+		enter(c, TCP_SEND_ANSWER);
+		break;
+	case NAMES_REFUSE:
+		send_error(c, DNS_REFUSED);
+		break;
+	case NAMES_FAIL:
+		send_error(c, DNS_FAILURE);
+		break;
+	}
+	return true;
+}
+
+static size_t first_piece(const struct tcp_client *c)
+{
+	size_t all = announced(c);
+
+	return all < TCP_BUFFER ? all : TCP_BUFFER;
+}
+
+static bool read_answer(const struct tcp_relay *relay, struct tcp_client *c)
+{
+	if (!receive(c, c->resolver, first_piece(c) - c->len))
+		return false;
+	if (c->len < LENGTH || c->len < first_piece(c))
 		return true;
-	if (c->sized)
-		c->left -= c->len;
-	else
-		c->left = frame_get16(c->buffer);
-	c->sized = true;
-	enter(c, TCP_SEND_ANSWER);
+	c->left = announced(c) - c->len;
+	return judge_answer(relay, c);
+}
+
+/* A piece goes on as soon as it is here. */
+static bool read_rest(struct tcp_client *c)
+{
+	if (!receive(c, c->resolver, c->left < TCP_BUFFER ? c->left : TCP_BUFFER))
+		return false;
+	c->left -= c->len;
+	if (c->len > 0)
+		enter(c, TCP_SEND_ANSWER);
 	return true;
 }
 
@@ -167,7 +220,7 @@ static bool send_answer(struct tcp_client *c)
 		return true;
 	c->len = c->at = 0;
 	if (c->left)
-		enter(c, TCP_READ_ANSWER);
+		enter(c, TCP_READ_REST);
 	else
 		await_query(c);
 	return true;
@@ -188,7 +241,10 @@ void tcp_relay_go(struct tcp_relay *relay, unsigned i)
 		well = send_query(relay, c);
 		break;
 	case TCP_READ_ANSWER:
-		well = read_answer(c);
+		well = read_answer(relay, c);
+		break;
+	case TCP_READ_REST:
+		well = read_rest(c);
 		break;
 	case TCP_SEND_ANSWER:
 		well = send_answer(c);
@@ -198,11 +254,17 @@ void tcp_relay_go(struct tcp_relay *relay, unsigned i)
 		end(c);
 }
 
-void tcp_relay_tick(struct tcp_relay *relay)
+bool tcp_relay_tick(struct tcp_relay *relay)
 {
 	uint64_t now = clock_ms();
+	bool waiting = false;
 
-	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++)
-		if (relay->clients[i].state != TCP_FREE && relay->clients[i].deadline <= now)
-			end(&relay->clients[i]);
+	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++) {
+		struct tcp_client *c = &relay->clients[i];
+
+		if (c->state != TCP_FREE && c->deadline <= now)
+			end(c);
+		waiting |= c->state != TCP_FREE;
+	}
+	return waiting;
 }

@@ -6,13 +6,14 @@
  * DNS over UDP: each query of the guest goes, with a number and a port of its
  * own, to one of the host's resolvers, and to the next one when that refuses
  * or is silent. A bounded table; what does not fit is dropped, the guest asks
- * again.
+ * again. Names that the policy does not allow are refused here.
  */
 
 #include <netinet/in.h>
 #include <stdint.h>
 
 #include "net/dns.h"
+#include "net/names.h"
 
 enum { UDP_QUERIES_MAX = 64 };
 
@@ -28,15 +29,16 @@ struct udp_query {
 
 struct udp_relay {
 	int keeper, sock;
+	struct names *names; /* borrowed */
 	struct udp_query queries[UDP_QUERIES_MAX];
 };
 
-void udp_relay_init(struct udp_relay *relay, int keeper, int sock);
+void udp_relay_init(struct udp_relay *relay, int keeper, int sock, struct names *names);
 /* The guest sent something. */
 void udp_relay_take(struct udp_relay *relay);
 /* The resolver of place @i did. */
 void udp_relay_answer(struct udp_relay *relay, unsigned i);
-/* Give up on what waited too long. */
-void udp_relay_tick(struct udp_relay *relay);
+/* Give up on what waited too long. Return: is anything waiting? */
+bool udp_relay_tick(struct udp_relay *relay);
 
 #endif

@@ -6,20 +6,27 @@
 #include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "net/privilege.h"
 
-enum { FILES_MAX = 128 };
-
-static int set_limits(struct error *err)
+static int set_limits(unsigned count, struct error *err)
 {
-	const struct rlimit files = { FILES_MAX, FILES_MAX }, none = { 0, 0 };
+	const struct rlimit none = { 0, 0 };
+	struct rlimit files;
 
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return error_errno(err, "cannot read limits");
+	/* where the host allows fewer, accept() fails before */
+	if (files.rlim_max > count)
+		files.rlim_max = count;
+	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_FSIZE, &none) < 0 ||
 	    setrlimit(RLIMIT_CORE, &none) < 0)
 		return error_errno(err, "cannot set limits");
@@ -59,6 +66,25 @@ static int leave_files(struct error *err)
 	return 0;
 }
 
+/* sendto() without an address, or on @answers; of options one, which decides what close() sends. */
+static int add_limited_calls(scmp_filter_ctx filter, int answers)
+{
+	int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
+				 SCMP_A4_64(SCMP_CMP_EQ, 0));
+
+	if (r == 0 && answers >= 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
+				     SCMP_A0_32(SCMP_CMP_EQ, (unsigned)answers));
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+				     SCMP_A1_32(SCMP_CMP_EQ, SOL_SOCKET),
+				     SCMP_A2_32(SCMP_CMP_EQ, SO_LINGER));
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1,
+				     SCMP_A1_32(SCMP_CMP_EQ, SHUT_WR));
+	return r;
+}
+
 static int add_calls(scmp_filter_ctx filter, int answers)
 {
 	static const int calls[] = {
@@ -67,25 +93,32 @@ static int add_calls(scmp_filter_ctx filter, int answers)
 		SCMP_SYS(ppoll),	   SCMP_SYS(recvfrom),	    SCMP_SYS(recvmsg),
 		SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn),
 	};
-	const struct scmp_arg_cmp nobody = SCMP_A4_64(SCMP_CMP_EQ, 0);
-	const struct scmp_arg_cmp guest = SCMP_A0_32(SCMP_CMP_EQ, (unsigned)answers);
-	int r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, &nobody);
+	int r = add_limited_calls(filter, answers);
 
-	if (r == 0)
-		r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, &guest);
 	for (size_t i = 0; r == 0 && i < array_size(calls); i++)
-		r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, calls[i], 0, NULL);
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
 	return r;
 }
 
-static int filter_calls(int answers, struct error *err)
+/*
+ * One call more that kills, in a filter of its own: all filters have to agree. Masked, as
+ * the kernel takes only the lower half of what it is given for a descriptor.
+ */
+static int add_silence(scmp_filter_ctx filter, int silent)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	return seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(sendto), 1,
+				SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)silent));
+}
+
+static int filter_calls(uint32_t otherwise, int (*add)(scmp_filter_ctx, int), int fd,
+			struct error *err)
+{
+	scmp_filter_ctx filter = seccomp_init(otherwise);
 	int r;
 
 	if (!filter)
 		return error_set(err, ENOMEM, "cannot make the system call filter");
-	r = add_calls(filter, answers);
+	r = add(filter, fd);
 	if (r == 0)
 		r = seccomp_load(filter);
 	seccomp_release(filter);
@@ -95,19 +128,21 @@ static int filter_calls(int answers, struct error *err)
 	return error_errno(err, "cannot load the system call filter");
 }
 
-int sandbox_enter(uid_t id, pid_t parent, int answers, struct error *err)
+int sandbox_enter(const struct sandbox *s, struct error *err)
 {
-	int r = set_limits(err);
+	int r = set_limits(s->files, err);
 
 	if (r == 0)
-		r = drop_user(id, err);
+		r = drop_user(s->id, err);
 	if (r == 0)
 		r = privilege_drop(err);
 	if (r == 0)
-		r = die_with(parent, err);
+		r = die_with(s->parent, err);
 	if (r == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0))
 		r = error_errno(err, "cannot give up privileges");
 	if (r == 0)
 		r = leave_files(err);
-	return r < 0 ? r : filter_calls(answers, err);
+	if (r == 0 && s->silent >= 0)
+		r = filter_calls(SCMP_ACT_ALLOW, add_silence, s->silent, err);
+	return r < 0 ? r : filter_calls(SCMP_ACT_KILL_PROCESS, add_calls, s->answers, err);
 }

@@ -8,12 +8,19 @@
 
 struct error;
 
+struct sandbox {
+	uid_t id; /* of user and group, from root on */
+	pid_t parent; /* lives no longer than this */
+	unsigned files; /* how many it may have open */
+	int answers; /* a socket that may send to whom it likes; -1: none */
+	int silent; /* a socket that may not send; -1: none */
+};
+
 /*
- * Become nobody, for ever, and until the parent ends: as root user and group @id; no capability, no
- * new privileges, no file system (Landlock), and only the system calls that the talker's loop
- * needs. sendto() with an address works on @answers alone, so the other sockets reach only whom
- * they are connected to.
+ * Become nobody, for ever: no capability, no new privileges, no file system
+ * (Landlock), and only the system calls that the talker's loop needs. Beside
+ * `answers` sockets send only to whom they are connected.
  */
-int sandbox_enter(uid_t id, pid_t parent, int answers, struct error *err) must_use_;
+int sandbox_enter(const struct sandbox *sandbox, struct error *err) must_use_;
 
 #endif

@@ -6,16 +6,24 @@
 #include "base/error.h"
 #include "net/message.h"
 
+bool upstream_ask(int keeper, const struct talker_request *request, int *fd)
+{
+	struct error ignored = ERROR_INIT;
+	uint8_t given = 0;
+	auto_fd came = -1;
+
+	if (send(keeper, request, sizeof(*request), MSG_NOSIGNAL) < 0 ||
+	    net_message_receive(keeper, &given, 1, 0, &came, &ignored) < 0 || given != 1)
+		return false;
+	if (fd)
+		*fd = take_fd(&came);
+	return true;
+}
+
 int upstream_get(int keeper, enum talker_request_kind kind, unsigned number)
 {
 	struct talker_request request = { .kind = (uint8_t)kind, .number = (uint8_t)number };
-	struct error ignored = ERROR_INIT;
-	uint8_t given = 0;
-	auto_fd fd = -1;
+	int fd = -1;
 
-	if (send(keeper, &request, sizeof(request), MSG_NOSIGNAL) < 0)
-		return -1;
-	if (net_message_receive(keeper, &given, 1, 0, &fd, &ignored) < 0 || !given)
-		return -1;
-	return take_fd(&fd);
+	return upstream_ask(keeper, &request, &fd) ? fd : -1;
 }
