@@ -177,6 +177,8 @@ void dns_answer_addresses(struct slice answer, struct dns_addresses *out)
 
 	out->ttl = INT32_MAX;
 	out->count = 0;
+	if (answer.len > DNS_LOOKED_AT_MAX)
+		answer.len = DNS_LOOKED_AT_MAX;
 	for (unsigned i = 0; name != 0 && i <= DNS_CNAMES_MAX; i++)
 		name = read_records_of(answer, name, out);
 }

@@ -18,8 +18,10 @@
 #include "base/str.h"
 
 enum {
-	DNS_ADDRESSES_MAX = 256, /* of one answer; what is beyond is not looked at */
+	/* of one answer; what is beyond is not looked at */
+	DNS_ADDRESSES_MAX = 256,
 	DNS_CNAMES_MAX = 16,
+	DNS_LOOKED_AT_MAX = 16 * 1024, /* bytes */
 };
 
 struct dns_addresses {

@@ -37,7 +37,13 @@ static int drop_user(uid_t id, struct error *err)
 {
 	if (getuid() != 0)
 		return 0;
-	if (setgroups(0, NULL) < 0 || setresgid(id, id, id) < 0 || setresuid(id, id, id) < 0)
+	if (setresgid(id, id, id) < 0) {
+		/* the user namespace of an ordinary user: it has no other to become */
+		if (errno == EINVAL)
+			return 0;
+		return error_errno(err, "cannot change the group");
+	}
+	if (setgroups(0, NULL) < 0 || setresuid(id, id, id) < 0)
 		return error_errno(err, "cannot change the user");
 	return 0;
 }
