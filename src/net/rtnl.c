@@ -380,6 +380,20 @@ int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct
 	return request_do(nl, &r, "add the guest's route", err);
 }
 
+int rtnl_delete_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct error *err)
+{
+	struct request r;
+	struct rtmsg *m = request_begin(nl, &r, RTM_DELROUTE, 0, sizeof(struct rtmsg));
+
+	m->rtm_family = AF_INET;
+	m->rtm_dst_len = 32;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_scope = RT_SCOPE_NOWHERE; /* any */
+	mnl_attr_put_u32(r.header, RTA_DST, guest.s_addr);
+	mnl_attr_put_u32(r.header, RTA_OIF, index);
+	return request_do(nl, &r, "remove the guest's route", err);
+}
+
 static int read_route_attribute(const struct nlattr *a, void *arg)
 {
 	struct rtnl_route *route = arg;

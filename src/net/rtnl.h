@@ -72,6 +72,10 @@ int rtnl_find_neighbour(struct rtnl *nl, unsigned index, struct in_addr address,
 int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,
 		   struct error *err) must_use_;
 
+/* -ESRCH where it is not there. */
+int rtnl_delete_route(struct rtnl *nl, unsigned index, struct in_addr guest,
+		      struct error *err) must_use_;
+
 struct rtnl_route {
 	unsigned prefix; /* of the route that matches */
 	unsigned index; /* interface, 0 where it has none */

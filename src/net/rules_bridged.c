@@ -486,24 +486,48 @@ const char *rules_ping_set(enum policy_direction direction)
 	return direction == POLICY_OUT ? "pings_out" : "pings_in";
 }
 
-static void cut_flow(struct str *text, const struct rules_card *card, const struct rules_flow *f)
+static void add_key(struct str *text, const struct rules_flow *f)
 {
-	struct dotted remote = dotted(f->remote);
-
 	if (f->protocol == IPPROTO_ICMP)
-		str_addf(text, "delete element netdev %s %s { %s . %u }\n", card->name,
-			 rules_ping_set(f->direction), remote.text, f->guest_port);
+		str_addf(text, "%s . %u", dotted(f->remote).text, f->guest_port);
 	else
-		str_addf(text, "delete element netdev %s %s { %s . %u . %u . %u }\n", card->name,
-			 rules_flow_set(f->direction), remote.text, f->protocol, f->guest_port,
-			 f->remote_port);
+		str_addf(text, "%s . %u . %u . %u", dotted(f->remote).text, f->protocol,
+			 f->guest_port, f->remote_port);
+}
+
+/* Those of one set. */
+static void cut_set(struct str *text, const char *table, const char *set, bool pings,
+		    enum policy_direction direction, const struct rules_flows *flows)
+{
+	auto_str keys = STR_INIT;
+
+	for (size_t i = 0; i < flows->len; i++) {
+		const struct rules_flow *f = &flows->items[i];
+
+		if (f->direction != direction || (f->protocol == IPPROTO_ICMP) != pings)
+			continue;
+		str_adds(&keys, keys.len ? ", " : "");
+		add_key(&keys, f);
+	}
+	/* added first: one may have ended meanwhile */
+	if (keys.len)
+		str_addf(text,
+			 "add element netdev %1$s %2$s { %3$s }\n"
+			 "delete element netdev %1$s %2$s { %3$s }\n",
+			 table, set, keys.ptr);
 }
 
 void rules_cut_flows(struct str *text, const struct rules_card *card,
 		     const struct rules_flows *flows)
 {
-	for (size_t i = 0; i < flows->len; i++)
-		cut_flow(text, card, &flows->items[i]);
+	static const enum policy_direction directions[] = { POLICY_OUT, POLICY_IN };
+
+	for (size_t i = 0; i < array_size(directions); i++) {
+		enum policy_direction d = directions[i];
+
+		cut_set(text, card->name, rules_flow_set(d), false, d, flows);
+		cut_set(text, card->name, rules_ping_set(d), true, d, flows);
+	}
 }
 
 bool rules_is_card(const char *name)
@@ -534,7 +558,7 @@ void rules_read_cards(const char *answer, struct strings *names)
 	}
 }
 
-void rules_list_drops(struct str *text, const struct rules_card *card)
+void rules_list_card_drops(struct str *text, const struct rules_card *card)
 {
 	str_addf(text, "list counters table netdev %s\n", card->name);
 }
@@ -551,7 +575,7 @@ static uint64_t read_counter(const char *answer, const char *name)
 	return packets;
 }
 
-void rules_read_drops(const char *answer, struct net_drops *drops)
+void rules_read_card_drops(const char *answer, struct net_drops *drops)
 {
 	drops->gate = read_counter(answer, "gate");
 	drops->out = read_counter(answer, "out");

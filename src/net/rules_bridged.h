@@ -80,7 +80,7 @@ DEFINE_VEC(rules_flows, struct rules_flow)
 /* Names of the sets of one direction. */
 const char *rules_flow_set(enum policy_direction direction);
 const char *rules_ping_set(enum policy_direction direction);
-/* Forget them (all must be there). */
+/* Forget them; one that is not there is as well. */
 void rules_cut_flows(struct str *text, const struct rules_card *card,
 		     const struct rules_flows *flows);
 
@@ -91,7 +91,7 @@ void rules_read_cards(const char *answer, struct strings *names);
 bool rules_is_card(const char *name);
 
 /* Ask for the counters, and read nft's answer: what is not there counts 0. */
-void rules_list_drops(struct str *text, const struct rules_card *card);
-void rules_read_drops(const char *answer, struct net_drops *drops);
+void rules_list_card_drops(struct str *text, const struct rules_card *card);
+void rules_read_card_drops(const char *answer, struct net_drops *drops);
 
 #endif

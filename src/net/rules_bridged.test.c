@@ -106,7 +106,7 @@ static void write_all(struct str *text)
 	str_adds(text, "## remove\n");
 	rules_remove_card(text, on_interface.name);
 	str_adds(text, "## lists\n" RULES_LIST_CARDS);
-	rules_list_drops(text, &card);
+	rules_list_card_drops(text, &card);
 }
 
 static void test_golden(void **state)
@@ -158,11 +158,11 @@ static void test_read_drops(void **state)
 	struct net_drops drops = { 1, 1, 1 };
 
 	(void)state;
-	rules_read_drops(answer, &drops);
+	rules_read_card_drops(answer, &drops);
 	assert_int_equal(drops.gate, 5);
 	assert_true(drops.out == UINT64_MAX);
 	assert_int_equal(drops.in, 0);
-	rules_read_drops("", &drops);
+	rules_read_card_drops("", &drops);
 	assert_int_equal(drops.gate, 0);
 }
 
