@@ -3,10 +3,12 @@
 #define NET_BRIDGED_H
 
 /*
- * A card on the host's own LAN: a tap that is a port of a Linux bridge, or a
- * macvtap on a plain interface, with a macvlan of the host's beside it, by which the
- * host reaches the guest (a /32 route to the address it was seen to use). Made
- * and unmade by the keeper, as net/network.h does it for a routed card.
+ * A card on the host's own LAN. On a Linux bridge its tap is a port of the
+ * bridge. On a plain interface it is the tap of a macvlan that has the guest's MAC
+ * (what a macvtap is, but with a descriptor that needs no device file: users
+ * with file capabilities could not open one), with a second macvlan of the host's beside it, by
+ * which the host reaches the guest: a /32 route to the address it was seen to
+ * use. Made and unmade by the keeper, as net/network.h does it for a routed card.
  */
 
 #include <netinet/in.h>
@@ -26,36 +28,50 @@ struct bridged {
 	struct policy policy;
 	struct rtnl nl;
 	unsigned index; /* 0 before the tap is there */
-	unsigned host_index; /* of the host's macvlan, 0: none (a bridge needs none) */
+	unsigned wire_index, host_index; /* of the macvlans, 0: none (a bridge needs none) */
+	unsigned parent_index;
 	uint32_t mtu;
 	bool filtered; /* its table may be in the filter */
+	int events; /* of the filter */
 	int tap;
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
-#define BRIDGED_INIT                                                             \
-	{                                                                        \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .tap = -1, .packets = -1 \
+#define BRIDGED_INIT                                                                           \
+	{                                                                                      \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .events = -1, .tap = -1, .packets = -1 \
 	}
 
 /*
- * Make it: the filter first, then the card, up last. @policy: copied. What root
- * does not let users have (net.conf, key "bridge") is EPERM. After a failure bridged_down() removes
- * what was made. Errors: no such interface names those there are.
+ * Make it: the filter first, then the card, up last; what killed keepers left is
+ * swept. @policy: copied. Interfaces beyond net.conf's "bridge" are EPERM for users. After a
+ * failure bridged_down() removes what was made. Errors: E_INVALID for an interface that is not
+ * there or cannot be used names those that can.
  */
 int bridged_up(struct bridged *card, const struct net_conf *conf, const char *parent,
 	       const uint8_t mac[6], const struct policy *policy, struct error *err) must_use_;
+/* Close our copies of the talker's sockets. */
+void bridged_close_sockets(struct bridged *card);
 /*
- * The talker saw the guest use @address. Refused (no error) where it is the host's own,
- * its gateway's or another's that the host knows there; a first address is taken, a later one only
- * from DHCP (@by_dhcp). Commits it to the gate and moves the host's route. Return: 1 taken, 0 not,
- * or error.
+ * The talker saw the guest use @address. Not taken (no error) where it is no machine's, the
+ * host's own, a gateway's, another card's, or at another MAC as far as the host knows (unless
+ * @by_dhcp); a first address is taken, a later one only from DHCP. Taken, it is committed to the
+ * gate, and the host's route moves. Return: 1 taken, or what it had; 0 not; or error.
  */
 int bridged_learn(struct bridged *card, struct in_addr address, bool by_dhcp,
 		  struct error *err) must_use_;
-/* Another policy in one transaction; flows that it would not open are cut. */
+/*
+ * Another policy (copied) in one transaction; then flows that it would not open are
+ * cut. After a failure of the transaction the old one stays.
+ */
 int bridged_set_policy(struct bridged *card, const struct policy *policy,
 		       struct error *err) must_use_;
-int bridged_count(struct bridged *card, struct net_drops *drops, struct error *err) must_use_;
+int bridged_count(const struct bridged *card, struct net_drops *drops, struct error *err) must_use_;
+/*
+ * Something happened in the filter (card->events is readable). Where it was somebody who
+ * removed the card's table, it is taken down, the table is put back, and it goes up again.
+ * After a failure it stays down.
+ */
+int bridged_look_after(struct bridged *card, struct error *err) must_use_;
 /* Remove it all; closes what is open. */
 int bridged_down(struct bridged *card, struct error *err) must_use_;
 

@@ -62,25 +62,15 @@ static int read_setting(const char *path, struct error *err)
 	return value;
 }
 
-int tap_configure(const char *name, struct error *err)
-{
-	static const struct {
-		const char *area, *leaf, *value;
-		bool optional; /* a kernel without IPv6 */
-	} settings[] = {
-		{ "ipv6/conf", "disable_ipv6", "1", true },
-		{ "ipv6/conf", "accept_ra", "0", true },
-		{ "ipv4/conf", "forwarding", "1", false },
-		{ "ipv4/conf", "proxy_arp", "1", false },
-		{ "ipv4/neigh", "proxy_delay", "0", false },
-		{ "ipv4/conf", "rp_filter", "1", false },
-		{ "ipv4/conf", "accept_redirects", "0", false },
-		{ "ipv4/conf", "send_redirects", "0", false },
-		{ "ipv4/conf", "accept_source_route", "0", false },
-		{ "ipv4/conf", "route_localnet", "0", false },
-	};
+struct setting {
+	const char *area, *leaf, *value;
+	bool optional; /* a kernel without IPv6 */
+};
 
-	for (size_t i = 0; i < array_size(settings); i++) {
+static int write_settings(const char *name, const struct setting *settings, size_t count,
+			  struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
 		char path[PATH_SIZE];
 		int r;
 
@@ -90,6 +80,47 @@ int tap_configure(const char *name, struct error *err)
 			return r;
 	}
 	return 0;
+}
+
+/* Of every interface that we make. */
+static const struct setting always[] = {
+	{ "ipv6/conf", "disable_ipv6", "1", true },
+	{ "ipv6/conf", "accept_ra", "0", true },
+	{ "ipv4/conf", "rp_filter", "1", false },
+	{ "ipv4/conf", "accept_redirects", "0", false },
+	{ "ipv4/conf", "send_redirects", "0", false },
+	{ "ipv4/conf", "accept_source_route", "0", false },
+	{ "ipv4/conf", "route_localnet", "0", false },
+};
+
+int tap_configure(const char *name, struct error *err)
+{
+	static const struct setting routed[] = {
+		{ "ipv4/conf", "forwarding", "1", false },
+		{ "ipv4/conf", "proxy_arp", "1", false },
+		{ "ipv4/neigh", "proxy_delay", "0", false },
+	};
+	int r = write_settings(name, always, array_size(always), err);
+
+	return r < 0 ? r : write_settings(name, routed, array_size(routed), err);
+}
+
+int tap_configure_bridged(const char *name, bool host, struct error *err)
+{
+	static const struct setting silent[] = {
+		{ "ipv4/conf", "forwarding", "0", false },
+		{ "ipv4/conf", "arp_ignore", "8", false },
+	};
+	int r = write_settings(name, always, array_size(always), err);
+
+	return r < 0 || host ? r : write_settings(name, silent, array_size(silent), err);
+}
+
+bool tap_host_hides_addresses(void)
+{
+	struct error ignored = ERROR_INIT;
+
+	return read_setting("/proc/sys/net/ipv4/conf/all/arp_ignore", &ignored) != '0';
 }
 
 bool tap_host_forwards(void)
@@ -133,24 +164,65 @@ static struct sock_filter dhcp_filter[] = {
 	BPF_STMT(BPF_RET | BPF_K, 0),
 };
 
-int tap_dhcp_socket(unsigned index, struct error *err)
+/* A packet socket for what @program lets through of @protocol at the interface. */
+static int packet_socket(unsigned index, uint16_t protocol, const struct sock_fprog *program,
+			 struct error *err)
 {
 	/* protocol 0: nothing arrives before the filter is there */
 	auto_fd fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sock_fprog program = { array_size(dhcp_filter), dhcp_filter };
 	struct sockaddr_ll address = {
 		.sll_family = AF_PACKET,
-		.sll_protocol = htons(ETH_P_IP),
+		.sll_protocol = htons(protocol),
 		.sll_ifindex = (int)index,
 	};
 
 	if (fd < 0)
 		return error_errno(err, "cannot open a packet socket");
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ||
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, sizeof(*program)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &(int){ 1 }, sizeof(int)) < 0 ||
 	    bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return error_errno(err, "cannot bind the packet socket");
 	return take_fd(&fd);
+}
+
+int tap_dhcp_socket(unsigned index, struct error *err)
+{
+	const struct sock_fprog program = { array_size(dhcp_filter), dhcp_filter };
+
+	return packet_socket(index, ETH_P_IP, &program, err);
+}
+
+/*
+ * Untagged; what comes in: ARP; what goes out: IPv4, UDP, not a fragment, to
+ * port 68. ARP has no more than 42 bytes.
+ */
+static struct sock_filter watch_filter[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 15),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 3, 0),
+	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2 * ETH_ALEN),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 11),
+	BPF_STMT(BPF_RET | BPF_K, 64),
+	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2 * ETH_ALEN),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 8),
+	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 9),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 6),
+	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ETH_HLEN + 6),
+	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x3fff, 4, 0),
+	BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETH_HLEN),
+	BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN + 2),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 68, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, 4096),
+	BPF_STMT(BPF_RET | BPF_K, 0),
+};
+
+int tap_watch_socket(unsigned index, struct error *err)
+{
+	const struct sock_fprog program = { array_size(watch_filter), watch_filter };
+
+	/* all protocols: before the filter has dropped them */
+	return packet_socket(index, ETH_P_ALL, &program, err);
 }
 
 int tap_dns_socket(int type, const char *name, struct in_addr address, uint16_t *port,

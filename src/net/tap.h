@@ -24,8 +24,21 @@ int tap_open(const char *name, struct error *err) must_use_;
 /* Forwarding, proxy ARP, no IPv6: before the tap goes up. */
 int tap_configure(const char *name, struct error *err) must_use_;
 
+/*
+ * The same for what a bridged card consists of: the host neither answers nor
+ * forwards there, and has no IPv6. @host: the macvlan by which the host speaks with the guest.
+ */
+int tap_configure_bridged(const char *name, bool host, struct error *err) must_use_;
+/* Does the host answer ARP only where the address is the interface's own (arp_ignore)? */
+bool tap_host_hides_addresses(void);
+
 /* Packets to DHCP's server port that came in by the interface. Return: fd or error. */
 int tap_dhcp_socket(unsigned index, struct error *err) must_use_;
+/*
+ * What shows a bridged guest's address, whatever the filter says of it: ARP that
+ * came in by the interface, and DHCP that goes out to its client port. Return: fd or error.
+ */
+int tap_watch_socket(unsigned index, struct error *err) must_use_;
 /*
  * A socket of @type (SOCK_DGRAM, SOCK_STREAM: it listens) that only the
  * tap's side reaches, at @address and a free port. Return: fd or error.
