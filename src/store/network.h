@@ -28,6 +28,9 @@ struct error;
 struct policy;
 struct vm;
 
+#define NETWORK_SETTINGS "network.json"
+#define NETWORK_FILTER "net.rules"
+
 enum { NETWORK_FILE_MAX = 64 * 1024 }; /* bytes of network.json */
 
 struct vm_network {
@@ -38,7 +41,7 @@ struct vm_network {
 /* The text of network.json. */
 void vm_network_format(const struct vm_network *network, struct str *out);
 /*
- * Read it; unknown members are let be.
+ * Read it. A member that is not known is refused: it may be a restriction.
  * Errors: E_INVALID, E_TOO_BIG beyond NETWORK_FILE_MAX; @network is untouched then.
  */
 int vm_network_parse(const void *bytes, size_t len, struct vm_network *network,
