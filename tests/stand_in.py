@@ -7,7 +7,9 @@ writes run.json, prints "ready" and obeys or ignores signals as told:
 ignore=USR2,INT   these signals do nothing but are written to signals.log
 delay=0.5         seconds between a signal that is not ignored and the end
 address=IP        what run.json says the guest has leased
+seen=IP           what run.json says it is to have, which it has not leased
 interface=NAME    what run.json says is its tap
+started=SECONDS   when run.json says it was started
 """
 
 import fcntl
@@ -36,10 +38,12 @@ def main():
 
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    runtime = {"pid": os.getpid(), "qemuPid": os.getpid(), "started": 1700000000,
+    runtime = {"pid": os.getpid(), "qemuPid": os.getpid(), "started": int(how.get("started", 1700000000)),
                "mac": config["macAddress"], "accel": "tcg", "interface": how.get("interface", "lo")}
     if "address" in how:
         runtime.update(address=how["address"], leased=True)
+    if "seen" in how:
+        runtime["address"] = how["seen"]
     with open(os.path.join(directory, "run.json"), "w") as file:
         json.dump(runtime, file)
     print("ready", flush=True)
