@@ -100,8 +100,8 @@ static void a_message_cut_anywhere_is_none(void **state)
 	(void)state;
 	for (size_t len = 0; len < sizeof(m); len++)
 		assert_false(parse(&m, len, &n));
-	for (uint16_t length = 0; length < sizeof(struct rtattr); length++) {
-		m.mac_header.rta_len = length; /* would never end */
+	for (size_t length = 0; length < sizeof(struct rtattr); length++) {
+		m.mac_header.rta_len = (uint16_t)length; /* would never end */
 		assert_false(parse(&m, sizeof(m), &n));
 	}
 }
