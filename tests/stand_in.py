@@ -9,7 +9,6 @@ delay=0.5         seconds between a signal that is not ignored and the end
 address=IP        what run.json says the guest has leased
 seen=IP           what run.json says it is to have, which it has not leased
 interface=NAME    what run.json says is its tap
-started=SECONDS   when run.json says it was started
 """
 
 import fcntl
@@ -38,7 +37,7 @@ def main():
 
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    runtime = {"pid": os.getpid(), "qemuPid": os.getpid(), "started": int(how.get("started", 1700000000)),
+    runtime = {"pid": os.getpid(), "qemuPid": os.getpid(), "started": 1700000000,
                "mac": config["macAddress"], "accel": "tcg", "interface": how.get("interface", "lo")}
     if "address" in how:
         runtime.update(address=how["address"], leased=True)
