@@ -7,6 +7,7 @@ writes run.json, prints "ready" and obeys or ignores signals as told:
 ignore=USR2,INT   these signals do nothing but are written to signals.log
 delay=0.5         seconds between a signal that is not ignored and the end
 address=IP        what run.json says the guest has leased
+seen=IP           what run.json says it is to have, which it has not leased
 interface=NAME    what run.json says is its tap
 """
 
@@ -40,6 +41,8 @@ def main():
                "mac": config["macAddress"], "accel": "tcg", "interface": how.get("interface", "lo")}
     if "address" in how:
         runtime.update(address=how["address"], leased=True)
+    if "seen" in how:
+        runtime["address"] = how["seen"]
     with open(os.path.join(directory, "run.json"), "w") as file:
         json.dump(runtime, file)
     print("ready", flush=True)

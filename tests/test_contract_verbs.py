@@ -299,7 +299,7 @@ def test_get_json(tart):
     done = tart("get", "vm", "--format", "json")
     assert done.returncode == 0 and done.stderr == ""
     got = json.loads(done.stdout)
-    assert set(got) == CONTRACT_GET | BEYOND
+    assert set(got) == CONTRACT_GET | BEYOND | {"IP", "NetFilter", "NoLocal"}
     assert (got["OS"], got["CPU"], got["Memory"], got["Disk"]) == ("linux", 4, 4096, 51)
     assert (got["DiskFormat"], got["Display"]) == ("raw", "1024x768")
     assert got["Running"] is False and got["State"] == "stopped"

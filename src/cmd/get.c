@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -8,6 +9,8 @@
 #include "cli/table.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "net/policy.h"
+#include "store/network.h"
 #include "store/vm.h"
 
 struct get_args {
@@ -43,8 +46,22 @@ struct facts {
 	struct vm_sizes sizes;
 	struct str display;
 	struct vm_extra extra;
+	struct vm_network network;
+	bool filtered;
 	enum vm_state state;
 };
+
+/* What `set` fixed of its network; what it is now stands in vm_extra and in `net show`. */
+static void add_network(const struct facts *f, json_t *j)
+{
+	char text[INET_ADDRSTRLEN];
+	bool fixed = f->network.fixed.s_addr &&
+		     inet_ntop(AF_INET, &f->network.fixed, text, sizeof(text));
+
+	(void)json_object_set_new(j, "IP", fixed ? json_string(text) : json_null());
+	(void)json_object_set_new(j, "NetFilter", json_boolean(f->filtered));
+	(void)json_object_set_new(j, "NoLocal", json_boolean(f->network.no_local));
+}
 
 static void add_json(struct str *out, const struct facts *f)
 {
@@ -63,6 +80,7 @@ static void add_json(struct str *out, const struct facts *f)
 	(void)json_object_set_new(j, "Running", json_boolean(f->state == VM_RUNNING));
 	(void)json_object_set_new(j, "State", json_string(vm_state_name(f->state)));
 	vm_extra_add_json(&f->extra, j);
+	add_network(f, j);
 	json_add_pretty(out, j);
 	str_addc(out, '\n');
 }
@@ -91,12 +109,26 @@ static void add_text(struct str *out, const struct facts *f, bool extra)
 	table_format(&table, out);
 }
 
+/* A filter with a mistake is an error as a config with one is: with neither the VM runs. */
+static int gather_network(const struct vm *vm, struct facts *f, struct error *err)
+{
+	auto_policy policy = POLICY_INIT;
+	int r = vm_network_read(vm, &f->network, err);
+
+	if (r >= 0)
+		r = vm_filter_compile(vm, &policy, err);
+	f->filtered = r > 0;
+	return r < 0 ? r : 0;
+}
+
 static int gather(const struct vm *vm, struct facts *f, struct error *err)
 {
 	int r = vm_read_config(vm, &f->config, err);
 
 	if (r >= 0)
 		r = vm_sizes(vm, false, &f->sizes, err);
+	if (r >= 0)
+		r = gather_network(vm, f, err);
 	if (r < 0)
 		return r;
 	config_add_display(&f->config, &f->display);

@@ -17,10 +17,11 @@
 #include "store/vm.h"
 
 /*
- * Three ways to learn a guest's address: our DHCP responder's word (run.json), the kernel's
- * neighbour table, and the guest's agent. The one that was asked for comes
- * first; where it knows nothing the others are tried. Each answers only for a VM
- * that runs, so that nobody is sent to an address of yesterday.
+ * Three ways to learn a guest's address: what it was seen to take by DHCP, from us or, on a bridge,
+ * from the LAN (run.json); the kernel's neighbour table; and the guest's agent. The one that was
+ * asked for comes first; where it knows nothing the others are tried. Each answers only
+ * for a VM that runs, so that nobody is sent to an address of yesterday. Where the network is
+ * in a namespace of the user's, the host's table knows nothing of it, and the first answers.
  */
 
 enum { AGENT_MS = 1000, POLL_MS = 200 };
@@ -72,7 +73,11 @@ static bool ask(const struct vm *vm, const struct runtime *rt, enum resolver who
 		*address = rt->address;
 		return rt->leased && rt->address.s_addr;
 	case BY_ARP:
-		return neighbour_find(rt->mac, rt->interface, address);
+		return neighbour_find(&(struct neighbour_wanted){ .mac = rt->mac,
+								  .interface = rt->interface,
+								  .known = rt->address,
+								  .since = rt->started },
+				      address);
 	case BY_AGENT:
 		/* an agent that is not up would cost a second of silence */
 		return (wanted || rt->agent_ready) && ask_agent(vm, address);

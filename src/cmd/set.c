@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cmd/command.h"
 #include "cmd/display.h"
+#include "cmd/set_network.h"
 #include "store/vm.h"
 
 struct set_args {
@@ -13,6 +14,7 @@ struct set_args {
 	const char *disk;
 	int display_refit; /* -1: not given */
 	bool random_mac, random_serial, flatten;
+	struct network_options network;
 };
 
 enum { CPU_MIN = 1, REFIT_KEEP = -1 };
@@ -45,6 +47,21 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct set_args, random_serial),
 	  .help = "A new serial number (macOS only: no effect on Linux guests)." },
+	{ .name = "ip",
+	  .kind = OPTION_STRING,
+	  .value = "address",
+	  .offset = offsetof(struct set_args, network.ip),
+	  .help = "The address that the VM always has, or auto: any that is free." },
+	{ .name = "local",
+	  .kind = OPTION_SWITCH,
+	  .offset = offsetof(struct set_args, network.local),
+	  .help = "May the VM and the host or other VMs speak with each other?" },
+	{ .name = "net-filter",
+	  .kind = OPTION_STRING,
+	  .value = "file",
+	  .offset = offsetof(struct set_args, network.filter),
+	  .help = "Filter the VM's network by the rules in this file, - is the standard input; "
+		  "off: no longer. For a VM that runs see net set." },
 	{ .name = "disk",
 	  .kind = OPTION_STRING,
 	  .value = "path",
@@ -71,7 +88,10 @@ static const struct argument arguments[] = {
 
 static void defaults(void *data)
 {
-	((struct set_args *)data)->display_refit = REFIT_KEEP;
+	struct set_args *args = data;
+
+	args->display_refit = REFIT_KEEP;
+	args->network.local = -1;
 }
 
 static int too_little(const char *what, uint64_t min, uint64_t requested, struct error *err)
@@ -149,11 +169,16 @@ static int set_config(const struct vm *vm, const struct set_args *args, struct e
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct set_args *args = data;
+	auto_network_change network = NETWORK_CHANGE_INIT;
 	auto_vm vm = VM_INIT;
 	int r = vm_open(&inv->home, args->name, false, &vm, err);
 
+	if (r >= 0)
+		r = network_change_prepare(&args->network, &network, err);
 	if (r >= 0 && changes_config(args))
 		r = set_config(&vm, args, err);
+	if (r >= 0)
+		r = network_change_apply(&vm, &network, err);
 	if (r >= 0 && args->disk)
 		r = vm_replace_disk(&vm, args->disk, err);
 	if (r >= 0 && args->disk_size.given)

@@ -4,7 +4,9 @@
 
 /*
  * VMs as archives (".tvm", contract 8): Apple's container (store/apple_container.h) with the files
- * config.json, disk.img and nvram.bin (store/apple_archive.h). The disk is its plain content,
+ * config.json, disk.img and nvram.bin (store/apple_archive.h), and what fences the VM's network in
+ * where it has that (store/network_copy.h; Tart, which archives every file of a VM, takes those
+ * along). The disk is its plain content,
  * whatever chain it is in the store; disk.json never comes or goes. An archive is only ever
  * read, or written, from its beginning to its end, so that it can be a stream.
  */

@@ -31,6 +31,7 @@
 #include "store/chain.h"
 #include "store/home.h"
 #include "store/manage.h"
+#include "store/network_copy.h"
 #include "store/stage.h"
 #include "store/vm.h"
 
@@ -253,6 +254,14 @@ static int clone_disk(struct source *source, const struct vm *to, const struct v
 	return r < 0 || !how->raw ? r : make_raw(to, err);
 }
 
+int clone_network(const struct vm *from, const struct vm *to, struct error *err)
+{
+	auto_network_copy copy = NETWORK_COPY_INIT;
+	int r = network_copy_read(from, &copy, err);
+
+	return r < 0 ? r : network_copy_write(to, &copy, err);
+}
+
 /*
  * The image's variable store is never altered, so a link will do, as for the origin, which is only
  * ever replaced, and the overlays of a stacked image; a VM's own firmware variables are copied.
@@ -281,6 +290,8 @@ static int build(const struct home *home, const char *source, const struct vm_cl
 		r = vm_read_config(&from.vm, config, err);
 	if (r == 0)
 		r = clone_small_files(&from.vm, to, err);
+	if (r == 0)
+		r = clone_network(&from.vm, to, err);
 	return r < 0 ? r : clone_disk(&from, to, how, err);
 }
 

@@ -26,6 +26,8 @@ int clone_link_file(const struct vm *from, const struct vm *to, const char *name
 		    struct error *err) must_use_;
 /* The same for all overlays of a stacked image (store/cache.h), in any number. */
 int clone_link_overlays(const struct vm *from, const struct vm *to, struct error *err) must_use_;
+/* The settings and the filter of its network, but no address. */
+int clone_network(const struct vm *from, const struct vm *to, struct error *err) must_use_;
 /* Return: 1 if the top shares its extents with the source's now, 0 if that cannot be, or error. */
 int clone_share_top(int top, const struct vm *from, const struct vm *to,
 		    const struct disk_chain *chain, struct error *err) must_use_;

@@ -139,6 +139,8 @@ static int build(const struct home *home, const struct oci_name *source, const s
 		r = clone_link_overlays(&from, to, err);
 	if (r == 0)
 		r = clone_origin(&from, to, source, err);
+	if (r == 0)
+		r = clone_network(&from, to, err);
 	return r < 0 ? r : clone_disk(&from, to, how, err);
 }
 

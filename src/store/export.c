@@ -16,6 +16,8 @@
 #include "store/chain.h"
 #include "store/disk.h"
 #include "store/disk_reader.h"
+#include "store/network.h"
+#include "store/network_copy.h"
 #include "store/new_file.h"
 #include "store/sparse_file.h"
 #include "store/vm.h"
@@ -87,6 +89,14 @@ static int add_file(const struct vm *vm, const char *name, uint64_t size,
 	return container_writer_write(out, header.ptr, header.len, err);
 }
 
+static int add_bytes(const struct vm *vm, const char *name, const struct str *bytes,
+		     struct container_writer *out, struct error *err)
+{
+	int r = add_file(vm, name, bytes->len, out, err);
+
+	return r < 0 ? r : container_writer_write(out, bytes->ptr, bytes->len, err);
+}
+
 static int add_config(const struct vm *vm, struct container_writer *out, struct error *err)
 {
 	auto_config config = CONFIG_INIT;
@@ -96,8 +106,7 @@ static int add_config(const struct vm *vm, struct container_writer *out, struct 
 	if (r < 0)
 		return r;
 	config_format(&config, &text);
-	r = add_file(vm, "config.json", text.len, out, err);
-	return r < 0 ? r : container_writer_write(out, text.ptr, text.len, err);
+	return add_bytes(vm, "config.json", &text, out, err);
 }
 
 /* Fill what is next in the container with bytes of the disk: all zeroes, or read. */
@@ -163,9 +172,22 @@ static int add_nvram(const struct vm *vm, struct container_writer *out, struct e
 	auto_str bytes = STR_INIT;
 	int r = fs_read_file(vm->dir, "nvram.bin", ARCHIVE_NVRAM_MAX, &bytes, err);
 
-	if (r == 0)
-		r = add_file(vm, "nvram.bin", bytes.len, out, err);
-	return r < 0 ? r : container_writer_write(out, bytes.ptr, bytes.len, err);
+	return r < 0 ? r : add_bytes(vm, "nvram.bin", &bytes, out, err);
+}
+
+/* The same two files that a VM has, without an address; Tart takes them along and ignores them. */
+static int add_network(const struct vm *vm, struct container_writer *out, struct error *err)
+{
+	auto_network_copy copy = NETWORK_COPY_INIT;
+	auto_str settings = STR_INIT;
+	int r = network_copy_read(vm, &copy, err);
+
+	if (r == 0 && copy.has_filter)
+		r = add_bytes(vm, NETWORK_FILTER, &copy.filter, out, err);
+	if (r < 0 || !copy.no_local)
+		return r;
+	vm_network_format(&(struct vm_network){ .no_local = true }, &settings);
+	return add_bytes(vm, NETWORK_SETTINGS, &settings, out, err);
 }
 
 static int write_archive(const struct vm *vm, container_write_fn write, void *arg,
@@ -180,6 +202,8 @@ static int write_archive(const struct vm *vm, container_write_fn write, void *ar
 		r = add_disk(vm, out, err);
 	if (r == 0)
 		r = add_nvram(vm, out, err);
+	if (r == 0)
+		r = add_network(vm, out, err);
 	return r < 0 ? r : container_writer_finish(out, err);
 }
 

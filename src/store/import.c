@@ -5,9 +5,10 @@
  * -------------------
  *
  * The archive is an attacker's. Of what it names, three files are taken, each into the stage under
- * that very name, so no path of its is ever used; all else is read over: directories, Tart's
- * state.vzvmsave, manifest.json and markers, and what a Finder may have left. A link, a
- * path that leaves the VM, and one of the three that comes twice are no honest archive's: refused.
+ * that very name, so no path of its is ever used, and where they are there two more, which fence
+ * its network in (store/network_copy.h); all else is read over: directories, Tart's state.vzvmsave,
+ * manifest.json and markers, and what a Finder may have left. A link, a path that leaves the VM,
+ * and one of the five that comes twice are no honest archive's: refused.
  * disk.json and origin.json would be ours to write alone, so they are read over, too.
  *
  * The VM appears when the archive has come to its end and nothing was wrong with it.
@@ -22,12 +23,15 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "net/filter_text.h"
 #include "store/apple_archive.h"
 #include "store/apple_container.h"
 #include "store/archive.h"
 #include "store/chain.h"
 #include "store/clone.h"
 #include "store/home.h"
+#include "store/network.h"
+#include "store/network_copy.h"
 #include "store/qcow2.h"
 #include "store/sparse_file.h"
 #include "store/stage.h"
@@ -35,7 +39,9 @@
 
 enum { ENTRIES_MAX = 4096 };
 
-enum part { PART_CONFIG, PART_DISK, PART_NVRAM, PARTS };
+/* The first three every archive has. */
+enum part { PART_CONFIG, PART_DISK, PART_NVRAM, PART_FILTER, PART_NETWORK, PARTS };
+enum { PARTS_NEEDED = PART_NVRAM + 1 };
 
 static const struct {
 	const char *name;
@@ -44,24 +50,27 @@ static const struct {
 	[PART_CONFIG] = { "config.json", CONFIG_FILE_MAX },
 	[PART_DISK] = { CHAIN_TOP, QCOW2_SIZE_MAX },
 	[PART_NVRAM] = { "nvram.bin", ARCHIVE_NVRAM_MAX },
+	[PART_FILTER] = { NETWORK_FILTER, FILTER_TEXT_MAX },
+	[PART_NETWORK] = { NETWORK_SETTINGS, NETWORK_FILE_MAX },
 };
 
 struct import {
 	struct container_reader *in;
 	struct stage stage;
-	struct str config; /* text of config.json */
+	struct str texts[PARTS]; /* of those that are not put into the stage as they come */
 	bool have[PARTS];
 };
 
 static void release_import(struct import *import)
 {
 	import->in = container_reader_free(import->in);
-	str_release(&import->config);
+	for (enum part part = 0; part < PARTS; part++)
+		str_release(&import->texts[part]);
 	stage_release(&import->stage);
 }
 #define auto_import cleanup_(release_import) struct import
 
-static int take_config(void *arg, const void *bytes, size_t len, struct error *err)
+static int take_text(void *arg, const void *bytes, size_t len, struct error *err)
 {
 	(void)err;
 	str_add(arg, bytes, len);
@@ -98,9 +107,9 @@ static int import_part(struct import *import, enum part part, const struct apple
 		return error_set(err, E_TOO_BIG, "'%s' in the archive is larger than %llu bytes",
 				 name, (unsigned long long)parts[part].limit);
 	import->have[part] = true;
-	r = part == PART_CONFIG
-		    ? apple_content(import->in, entry->size, take_config, &import->config, err)
-		    : import_file(import, name, entry->size, err);
+	r = part == PART_DISK || part == PART_NVRAM
+		    ? import_file(import, name, entry->size, err)
+		    : apple_content(import->in, entry->size, take_text, &import->texts[part], err);
 	return r < 0 ? error_wrap(err, "%s", name) : 0;
 }
 
@@ -193,6 +202,24 @@ static ssize_t read_stream(void *arg, void *bytes, size_t len, struct error *err
 	return n;
 }
 
+/* What cannot be read is not left out: the VM would run without its filter. */
+static int import_network(struct import *import, struct error *err)
+{
+	const struct str *settings = &import->texts[PART_NETWORK];
+	auto_network_copy copy = NETWORK_COPY_INIT;
+	struct vm_network network = { 0 };
+
+	if (import->have[PART_NETWORK] &&
+	    vm_network_parse(settings->ptr, settings->len, &network, err) < 0)
+		return error_wrap(err, "%s", NETWORK_SETTINGS);
+	copy.no_local = network.no_local;
+	copy.has_filter = import->have[PART_FILTER];
+	str_add(&copy.filter, import->texts[PART_FILTER].ptr, import->texts[PART_FILTER].len);
+	if (network_copy_check(&copy, err) < 0)
+		return error_wrap(err, "%s", NETWORK_FILTER);
+	return network_copy_write(&import->stage.vm, &copy, err);
+}
+
 static int read_archive(struct import *import, int fd, struct config *config, struct error *err)
 {
 	int r = container_reader_open(read_stream, &fd, &import->in, err);
@@ -201,11 +228,12 @@ static int read_archive(struct import *import, int fd, struct config *config, st
 		r = import_entries(import, err);
 	if (r < 0)
 		return r;
-	for (enum part part = 0; part < PARTS; part++)
+	for (enum part part = 0; part < (enum part)PARTS_NEEDED; part++)
 		if (!import->have[part])
 			return error_set(err, E_INVALID, "archive does not contain a runnable VM");
-	r = config_parse(import->config.ptr, import->config.len, config, err);
-	return r < 0 ? error_wrap(err, "config.json") : 0;
+	r = config_parse(import->texts[PART_CONFIG].ptr, import->texts[PART_CONFIG].len, config,
+			 err);
+	return r < 0 ? error_wrap(err, "config.json") : import_network(import, err);
 }
 
 /* Before gigabytes are read; it is looked at anew when the VM is to appear. */
@@ -221,11 +249,13 @@ static int check_target(const struct home *home, const char *name, struct error 
 
 static int import_stream(const struct home *home, const char *name, int fd, struct error *err)
 {
-	auto_import import = { .stage = STAGE_INIT, .config = STR_INIT };
+	auto_import import = { .stage = STAGE_INIT };
 	auto_config config = CONFIG_INIT;
 	const struct vm_clone how = { 0 };
 	int r = stage_open(home, name, &import.stage, err);
 
+	for (enum part part = 0; part < PARTS; part++)
+		import.texts[part] = (struct str)STR_INIT;
 	if (r == 0)
 		r = read_archive(&import, fd, &config, err);
 	return r < 0 ? r : clone_publish(home, NULL, &how, &import.stage, &config, err);

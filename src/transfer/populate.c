@@ -14,6 +14,7 @@
 #include "store/cache_pull.h"
 #include "store/clone.h"
 #include "store/disk_reader.h"
+#include "store/network_copy.h"
 #include "transfer/targets.h"
 
 enum { COPY_PIECE = 1024 * 1024 };
@@ -72,6 +73,8 @@ static int fill(const struct populate *image, const struct cache_pull *pull, str
 		r = clone_link_file(image->vm, &to, "nvram.bin", err);
 	if (r == 0)
 		r = clone_link_overlays(image->vm, &to, err);
+	if (r == 0)
+		r = network_copy_write(&to, image->network, err);
 	return r < 0 ? r
 		     : fs_replace_file(to.dir, "manifest.json", image->manifest,
 				       image->manifest_len, 0600, err);

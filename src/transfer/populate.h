@@ -10,6 +10,7 @@
 struct disk_reader;
 struct error;
 struct home;
+struct network_copy;
 struct target;
 struct vm;
 
@@ -19,6 +20,7 @@ struct populate {
 	const struct disk_reader *disk;
 	const void *config; /* text of its VM config */
 	size_t config_len;
+	const struct network_copy *network;
 	const void *manifest;
 	size_t manifest_len;
 	struct digest digest; /* of the manifest */

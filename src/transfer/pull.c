@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "store/cache.h"
 #include "store/cache_pull.h"
 #include "store/config.h"
+#include "store/network.h"
+#include "store/network_copy.h"
 #include "transfer/connect.h"
 #include "transfer/progress.h"
 #include "transfer/reuse.h"
@@ -183,14 +186,22 @@ static int mark_unverified(void *arg, struct error *err)
 /* Nothing in an image is ever changed: its files may be the twin's. Return: 1 done, 0 cannot. */
 static int link_twin(const struct pull *pull, const struct vm *twin)
 {
-	static const char *const files[] = { "config.json", "manifest.json", "nvram.bin",
-					     "disk.img" };
+	static const struct {
+		const char *name;
+		bool needed;
+	} files[] = {
+		{ "config.json", true },     { "manifest.json", true }, { "nvram.bin", true },
+		{ NETWORK_SETTINGS, false }, { NETWORK_FILTER, false }, { "disk.img", true },
+	};
 
 	if (pull->manifest.overlay_count)
 		return 0;
 	for (size_t i = 0; i < array_size(files); i++) {
-		(void)unlinkat(pull->dir.dir, files[i], 0);
-		if (linkat(twin->dir, files[i], pull->dir.dir, files[i], 0) < 0)
+		const char *name = files[i].name;
+
+		(void)unlinkat(pull->dir.dir, name, 0);
+		if (linkat(twin->dir, name, pull->dir.dir, name, 0) < 0 &&
+		    (files[i].needed || errno != ENOENT))
 			return 0;
 	}
 	return 1;
@@ -227,6 +238,25 @@ static int pull_config(const struct pull *pull, struct error *err)
 	r = config_parse(bytes.ptr, bytes.len, &config, err);
 	return r < 0 ? remote_wrap_blob(pull->remote, &pull->manifest.vm_config, "VM config", err)
 		     : store_small(pull, "config.json", &bytes, err);
+}
+
+/*
+ * The labels that fence its network in: a clone has what they say, so what they say has to be
+ * known. They are the only part of the image config that matters.
+ */
+static int pull_network(const struct pull *pull, struct error *err)
+{
+	const struct blob *blob = &pull->manifest.image_config;
+	const struct vm to = { .name = pull->by_digest.repository, .dir = pull->dir.dir };
+	auto_network_copy network = NETWORK_COPY_INIT;
+	auto_str text = STR_INIT;
+	int r = remote_get_small_blob(pull->remote, blob, MANIFEST_CONFIG_MAX, &text, err);
+
+	if (r < 0)
+		return r;
+	if (network_copy_parse_labels(text.ptr, text.len, &network, err) < 0)
+		return remote_wrap_blob(pull->remote, blob, "image config", err);
+	return network_copy_write(&to, &network, err);
 }
 
 static int pull_nvram(const struct pull *pull, struct error *err)
@@ -364,6 +394,8 @@ static int fill(struct pull *pull, struct error *err)
 {
 	int r = pull_config(pull, err);
 
+	if (r == 0)
+		r = pull_network(pull, err);
 	if (r == 0)
 		r = pull_disk(pull, err);
 	if (r == 0)

@@ -19,6 +19,7 @@
 #include "store/cache.h"
 #include "store/disk.h"
 #include "store/disk_reader.h"
+#include "store/network_copy.h"
 #include "store/origin.h"
 #include "transfer/connect.h"
 #include "transfer/overlays.h"
@@ -53,6 +54,7 @@ struct push {
 	struct config config;
 	struct str config_text; /* compact, as it travels */
 	struct str nvram;
+	struct network_copy network;
 	struct origin origin;
 	bool has_origin;
 	json_t *labels;
@@ -66,6 +68,7 @@ static void push_release(struct push *push)
 	config_release(&push->config);
 	str_release(&push->config_text);
 	str_release(&push->nvram);
+	network_copy_release(&push->network);
 	origin_release(&push->origin);
 	json_decref(push->labels);
 }
@@ -102,12 +105,21 @@ static int read_config(struct push *push, struct error *err)
 	return r;
 }
 
+static int read_network(struct push *push, struct error *err)
+{
+	int r = network_copy_read(&push->vm, &push->network, err);
+
+	return r < 0 ? r : network_copy_add_labels(&push->network, push->labels, err);
+}
+
 /* With the .lock, which goes at the end. */
 static int open_locked(struct push *push, struct error *err)
 {
 	auto_fd lock = vm_lock(&push->vm, err);
 	int r = lock < 0 ? lock : read_config(push, err);
 
+	if (r == 0)
+		r = read_network(push, err);
 	if (r == 0)
 		r = fs_read_file(push->vm.dir, "nvram.bin", MANIFEST_SMALL_BLOB_MAX, &push->nvram,
 				 err);
@@ -260,6 +272,7 @@ static int populate(const struct push *push, const struct target *target, const 
 		.disk = push->disk,
 		.config = push->config_text.ptr,
 		.config_len = push->config_text.len,
+		.network = &push->network,
 		.manifest = text->ptr,
 		.manifest_len = text->len,
 	};
@@ -330,6 +343,7 @@ int push_run(struct invocation *inv, void *data, struct error *err)
 			   .config = CONFIG_INIT,
 			   .config_text = STR_INIT,
 			   .nvram = STR_INIT,
+			   .network = NETWORK_COPY_INIT,
 			   .origin = ORIGIN_INIT,
 			   .labels = json_object() };
 	int r = targets_parse(&args->remotes, &targets, err);
