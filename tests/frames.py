@@ -51,6 +51,12 @@ def fragments(packet, cut, ident=0x77):
             ipv4(source, target, head[9], body[cut:], ident=ident, flags=cut // 8))
 
 
+def unreachable(source, target, lost, payload):
+    """ICMP about a lost packet, of which it quotes the beginning."""
+    body = b"\3\1\0\0\0\0\0\0" + lost[:28] + payload
+    return ipv4(source, target, ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
+
+
 def ipv6(source, target, header, payload):
     return struct.pack("!IHBB16s16s", 6 << 28, len(payload), header, 255, socket.inet_pton(socket.AF_INET6, source),
                        socket.inet_pton(socket.AF_INET6, target)) + payload

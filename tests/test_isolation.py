@@ -205,6 +205,25 @@ def answer(b, mark):
     b.send("world", arrival.packet.answer(mark))
 
 
+def icmp_error(asked):
+    """About a packet of the guest's, or about one that it never sent."""
+    def build(b, mark):
+        question = token()
+        lost = packet(b, UDP, "1.1.1.1", question, source="guest")
+        if asked:
+            b.guest.send(lost)
+            arrival = b.arrives(question, "world")
+            assert arrival, "the question"
+            lost = arrival.packet.packet
+        b.send("world", frames.unreachable(WORLD, socket.inet_ntoa(lost[12:16]), lost, mark))
+        return b.arrives(mark, "guest") is not None if asked else None
+    return build
+
+
+def tcp_middle(b, mark):
+    b.guest.send(frames.segment(b.guest.address, 5555, "1.1.1.1", 80, mark, frames.ACK | frames.PUSH, ack=7))
+
+
 def dhcp(kind, expected, ask=False, **fields):
     """Does our server answer as it should?"""
     def build(b, mark):
@@ -363,6 +382,9 @@ SHARED = {
     "shared-from-host": tcp_to("guest", 22),
     "shared-from-host-ping": ping_to("guest"),
     "shared-answer": answer,
+    "shared-icmp-error": icmp_error(asked=True),
+    "shared-icmp-stray": icmp_error(asked=False),
+    "shared-tcp-middle": tcp_middle,
     "shared-from-world": tcp_to("guest", 22),
     "shared-from-world-ping": ping_to("guest"),
     "shared-from-world-spoofed": udp_to("guest", source="gateway"),
