@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from netlab import checksum, ipv4, transport
 
 ICMP, TCP, UDP, GRE = 1, 6, 17, 47
-SYN, ACK, PUSH = 2, 16, 8
+SYN, RST, PUSH, ACK = 2, 4, 8, 16
 
 
 def segment(source, sport, target, dport, payload=b"", flags=SYN, seq=1000, ack=0):

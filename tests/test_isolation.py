@@ -438,6 +438,10 @@ OPENING = {
     "open-one-address": udp_to("172.17.0.1"),
     "open-one-address-gateway": udp_to("gateway"),
     "open-gateway-address": tcp_to("gateway"),
+    "open-host-but-one": udp_to("172.17.0.1"),
+    "open-host-but-one-rest": udp_to("gateway"),
+    "close-host-but-one": udp_to("172.17.0.1"),
+    "close-host-but-one-rest": udp_to("gateway"),
     "open-covering": udp_to("172.17.0.1"),
     "open-covering-public": udp_to("9.9.9.9"),
     "open-covering-world": udp_to("172.16.5.5"),
@@ -474,8 +478,8 @@ DIRECTED = {
     "port-block-fragments-beyond": fragmented("1.1.1.1", 61),
     "in-block-host": tcp_to("guest", 22),
     "in-block-host-out": udp_to("1.1.1.1"),
-    "in-block-port": tcp_to("guest", 22),
-    "in-block-port-beside": tcp_to("guest", 23),
+    "in-block-port": tcp_to("guest", 22, sport=5555),
+    "in-block-port-beside": tcp_to("guest", 22, sport=7000),
     "in-allow-guest": tcp_to("guest"),
     "in-allow-guest-out": tcp_to("other"),
     "out-allow-guest": tcp_to("other"),
@@ -543,6 +547,7 @@ TEXT = {
 }
 
 NAMED = {
+    "names-prefix": tcp_to("1.1.1.1"),
     "names-address": named("example.org"),
     "names-other-address": tcp_to("5.5.5.99"),
     "names-unasked": tcp_to(ZONE["late.test"][-1]),
