@@ -12,9 +12,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "net/card.h"
 #include "net/exposed.h"
 #include "net/message.h"
-#include "net/network.h"
 #include "net/policy_message.h"
 #include "net/privilege.h"
 #include "net/resolvers.h"
@@ -31,7 +31,7 @@ struct keeper {
 	uint32_t list; /* number of the last one sent there */
 	struct net_start wish;
 	int exposed[NET_EXPOSED_MAX];
-	struct network net;
+	struct card card;
 };
 
 /* Static, not on the stack: pages that are never used cost nothing. */
@@ -128,17 +128,9 @@ static int check_ports(const struct keeper *k, const struct net_conf *conf, stru
 /* An answer of @kind about the guest's network. */
 static struct net_message answer(const struct keeper *k, enum net_message_kind kind)
 {
-	const struct rules_guest *g = &k->net.guest;
-	struct net_message m = {
-		.magic = NET_MAGIC,
-		.kind = kind,
-		.address = g->address,
-		.gateway = g->gateway,
-		.prefix = k->net.guest.prefix,
-	};
+	struct net_message m = { .magic = NET_MAGIC, .kind = kind };
 
-	memcpy(m.mac, g->mac, sizeof(m.mac));
-	memcpy(m.interface, g->name, sizeof(m.interface));
+	card_describe(&k->card, &m);
 	return m;
 }
 
@@ -173,19 +165,11 @@ static noreturn_ void become_talker(const struct keeper *k, int sock, int names,
 		.keeper_pid = keeper,
 		.keeper = sock,
 		.names = names,
-		.packets = k->net.dhcp,
-		.dns_udp = k->net.dns_udp,
-		.dns_tcp = k->net.dns_tcp,
-		.address = k->net.guest.address,
-		.gateway = k->net.guest.gateway,
-		.prefix = k->net.guest.prefix,
-		.mtu = k->net.mtu,
 		.exposed_count = k->wish.exposed_count,
 	};
 
 	memcpy(setup.exposed, k->exposed, sizeof(setup.exposed));
-	memcpy(setup.mac, k->net.guest.mac, sizeof(setup.mac));
-	memcpy(setup.host_mac, k->net.host_mac, sizeof(setup.host_mac));
+	card_set_up_talker(&k->card, &setup);
 	_exit(talker_main(&setup));
 }
 
@@ -215,12 +199,13 @@ static int make_pair(int *ours, int *theirs, struct error *err)
 static int tell_names(struct keeper *k, struct error *err)
 {
 	static struct talker_names list;
-	const struct strings *names = &k->net.policy.names;
+	const struct policy *policy = card_policy(&k->card);
+	const struct strings *names = &policy->names;
 	size_t len = 0;
 
 	list.list = ++k->list;
 	list.count = (uint16_t)names->len;
-	list.only = k->net.policy.names_only;
+	list.only = policy->names_only;
 	for (size_t i = 0; i < names->len; i++) {
 		size_t size = strlen(names->items[i]) + 1;
 
@@ -273,7 +258,7 @@ static int make_network(struct keeper *k, struct error *err)
 		r = check_ports(k, &conf, err);
 	if (r == 0)
 		r = exposed_listen(k->wish.exposed, k->wish.exposed_count, k->exposed, err);
-	return r < 0 ? r : network_up(&k->net, &conf, &k->wish, &policy, err);
+	return r < 0 ? r : card_up(&k->card, &conf, &k->wish, &policy, err);
 }
 
 static int start(struct keeper *k, struct error *err)
@@ -288,8 +273,8 @@ static int start(struct keeper *k, struct error *err)
 	if (r < 0)
 		return r;
 	started = answer(k, NET_STARTED);
-	r = net_message_send(k->run, &started, sizeof(started), k->net.tap, err);
-	network_close_sockets(&k->net);
+	r = net_message_send(k->run, &started, sizeof(started), card_tap(&k->card), err);
+	card_close_sockets(&k->card);
 	close_exposed(k);
 	return r;
 }
@@ -305,7 +290,7 @@ static int answer_talker(struct keeper *k, bool yes, int fd, struct error *err)
 /* A connection to the guest, still on its way. */
 static int dial_guest(struct keeper *k, unsigned number, struct error *err)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = k->net.guest.address };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = k->card.routed.guest.address };
 	auto_fd fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (number >= k->wish.exposed_count)
@@ -324,27 +309,32 @@ static int grant(struct keeper *k, const struct talker_request *request, struct 
 	if (request->count > TALKER_ADDRESSES_MAX)
 		return error_set(err, E_PROTOCOL, "the talker broke its protocol");
 	/* the policy changed meanwhile: the guest asks again */
-	if (request->list != k->list || request->name >= k->net.policy.names.len)
+	if (request->list != k->list || request->name >= card_policy(&k->card)->names.len)
 		return answer_talker(k, false, -1, err);
-	r = network_grant(&k->net, request->name, request->addresses, request->count, request->ttl,
-			  err);
+	r = network_grant(&k->card.routed, request->name, request->addresses, request->count,
+			  request->ttl, err);
 	return r < 0 ? r : answer_talker(k, r > 0, -1, err);
 }
 
-static void tell_leased(struct keeper *k)
+static int learn(struct keeper *k, const struct talker_request *request, struct error *err)
 {
-	struct net_message leased = answer(k, NET_LEASED);
+	struct net_message leased;
+	int r = card_learn(&k->card, request->addresses[0], request->number == 1, err);
+
+	if (r <= 0)
+		return r;
+	leased = answer(k, NET_LEASED);
 
 	/* full: `run` has not read the last ones yet, and needs no more of them */
 	(void)net_message_send(k->run, &leased, sizeof(leased), -1, &(struct error)ERROR_INIT);
+	return 0;
 }
 
 static int serve_request(struct keeper *k, const struct talker_request *request, struct error *err)
 {
 	switch (request->kind) {
 	case TALKER_LEASED:
-		tell_leased(k);
-		return 0;
+		return learn(k, request, err);
 	case TALKER_WANTS_UDP:
 		return resolvers_hand_out(k->talker, SOCK_DGRAM, request->number, err);
 	case TALKER_WANTS_TCP:
@@ -381,7 +371,7 @@ static int change_policy(struct keeper *k, size_t len, struct error *err)
 	int r = read_policy(len, &policy, err);
 
 	if (r == 0)
-		r = network_set_policy(&k->net, &policy, err);
+		r = card_set_policy(&k->card, &policy, err);
 	return r < 0 ? r : tell_names(k, err);
 }
 
@@ -405,7 +395,7 @@ static int serve_count(struct keeper *k, size_t len, struct error *err)
 
 	if (net_message_check_count(packet, len, err) < 0)
 		return -err->code;
-	if (network_count(&k->net, &counted.drops, &why) < 0) {
+	if (card_count(&k->card, &counted.drops, &why) < 0) {
 		send_failure(k->run, &why);
 		return 1;
 	}
@@ -434,7 +424,7 @@ static int serve_run(struct keeper *k, struct error *err)
 /* Until the next address of a name may end (ms), -1: none will. */
 static int next_timeout(const struct keeper *k)
 {
-	uint64_t next = granted_next(&k->net.granted), now = clock_ms();
+	uint64_t next = granted_next(&k->card.routed.granted), now = clock_ms();
 
 	if (next == UINT64_MAX)
 		return -1;
@@ -450,13 +440,13 @@ static int serve_ready(struct keeper *k, const struct pollfd *fds, struct error 
 
 	if (fds[FD_SIGNALS].revents)
 		return 0;
-	if (fds[FD_EVENTS].revents && network_look_after(&k->net, err) < 0)
+	if (fds[FD_EVENTS].revents && card_look_after(&k->card, err) < 0)
 		return -err->code;
 	if (fds[FD_RUN].revents)
 		r = serve_run(k, err);
 	if (r > 0 && fds[FD_TALKER].revents)
 		r = serve_talker(k, err);
-	if (r > 0 && next_timeout(k) == 0 && network_expire(&k->net, err) < 0)
+	if (r > 0 && next_timeout(k) == 0 && network_expire(&k->card.routed, err) < 0)
 		return -err->code;
 	return r;
 }
@@ -468,7 +458,7 @@ static int serve(struct keeper *k, struct error *err)
 		[FD_RUN] = { .fd = k->run, .events = POLLIN },
 		[FD_SIGNALS] = { .fd = k->signals, .events = POLLIN },
 		[FD_TALKER] = { .fd = k->talker, .events = POLLIN },
-		[FD_EVENTS] = { .fd = k->net.events, .events = POLLIN },
+		[FD_EVENTS] = { .fd = card_events(&k->card), .events = POLLIN },
 	};
 	int r = 1;
 
@@ -495,7 +485,7 @@ static int live(struct keeper *k, struct error *err)
 	cleanup_close_(&k->talker);
 	cleanup_close_(&k->names);
 	close_exposed(k);
-	if (network_down(&k->net, &on_end) < 0 && r == 0) {
+	if (card_down(&k->card, &on_end) < 0 && r == 0) {
 		*err = on_end;
 		r = -err->code;
 	}
@@ -509,7 +499,7 @@ static struct keeper the_keeper;
 
 static void init(struct keeper *k, int run)
 {
-	*k = (struct keeper){ .run = run, .talker = -1, .names = -1, .net = NETWORK_INIT };
+	*k = (struct keeper){ .run = run, .talker = -1, .names = -1, .card = CARD_INIT };
 	for (unsigned i = 0; i < NET_EXPOSED_MAX; i++)
 		k->exposed[i] = -1;
 }
