@@ -76,7 +76,7 @@ def test_disk_that_was_finished_is_gone_on_with(oci, fake, image, mode):
     done = as_somebody(oci, "pull", name, "--insecure")
     assert (done.returncode, done.stderr) == (0, "")
     is_right(cached(oci, image), image)
-    assert fake.count("GET", "/blobs/") == 2  # config and NVRAM
+    assert fake.count("GET", "/blobs/") == 3  # config, the image's config and NVRAM
     assert (cached(oci, image) / "disk.img").stat().st_mode & 0o777 == 0o400
 
 
