@@ -62,7 +62,8 @@ def on_host(linzer, script):
     """
     done = subprocess.run(["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", prelude + script],
                           capture_output=True, text=True, timeout=90,
-                          env=linzer.environment(linzer=linzer.program(), mac=linzer.mac, vm=str(linzer.vm("vm")), dir=str(linzer.names)))
+                          env=linzer.environment(linzer=linzer.program(), mac=linzer.mac, vm=str(linzer.vm("vm")),
+                                                 dir=str(linzer.names)))
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
