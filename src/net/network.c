@@ -363,19 +363,48 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 	return r < 0 ? r : open_tap(net, err);
 }
 
+/* Is the guest's part of the filter there? Return: 1, 0, or error. */
+static int is_filtered(const struct network *net, struct error *err)
+{
+	struct net_drops ignored;
+	int r = network_count(net, &ignored, err);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* Has our part of the filter been taken away? Return: 1, 0, or error. */
+static int has_lost_filter(const struct network *net, struct error *err)
+{
+	int r;
+
+	switch (nft_read_news(net->events, "linzer")) {
+	case NFT_NOTHING:
+		return 0;
+	case NFT_NEWS_LOST: /* hundreds of guests' changes at once, rather than that */
+		r = is_filtered(net, err);
+		return r < 0 ? r : !r;
+	case NFT_TABLE_REMOVED:
+	default:
+		return 1;
+	}
+}
+
+/* What was opened while there was no filter is judged as any open flow is. */
 int network_look_after(struct network *net, struct error *err)
 {
 	auto_survey nothing = SURVEY_INIT;
 	auto_fd lock = -1;
-	int r;
+	int r = has_lost_filter(net, err);
 
-	if (!nft_lost_table(net->events, "linzer"))
-		return 0;
+	if (r <= 0)
+		return r;
 	r = rtnl_set_up(&net->nl, net->index, false, err);
 	if (r < 0)
 		return r;
 	lock = network_lock(err);
 	r = lock < 0 ? lock : install_filter(net, &nothing, lock, err);
+	if (r == 0)
+		r = network_cut_flows(net, err);
 	return r < 0 ? r : open_tap(net, err);
 }
 

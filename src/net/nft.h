@@ -23,7 +23,8 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
  * namespace. Return: fd or error.
  */
 int nft_watch(struct error *err) must_use_;
-/* Read one message of it: was a table of this name removed (or may have been: some are lost)? */
-bool nft_lost_table(int watch, const char *name) must_use_;
+enum nft_news { NFT_NOTHING, NFT_TABLE_REMOVED, NFT_NEWS_LOST };
+/* Read what it has: was a table of this name removed, or may it have been, as some news are lost? */
+enum nft_news nft_read_news(int watch, const char *name) must_use_;
 
 #endif

@@ -69,6 +69,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " output oifname . ip daddr != @guests drop\n"
 	"add rule " INET " output ct state established accept\n"
 	"add rule " INET " output meta l4proto icmp ct state related accept\n"
+	"add rule " INET " output ct state != new drop\n"
+	"add rule " INET " output tcp flags & (fin | syn | rst | ack) != syn drop\n"
 	"add rule " INET " output oifname vmap @in\n"
 	"flush chain " INET " service\n"
 	"add rule " INET " service iifgroup " GROUP " udp dport 53 "
