@@ -13,9 +13,9 @@
  *
  *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
  *         sweep, this guest -> flows of an earlier one with its address forgotten ->
- *         forwarding -> tap up -> route
+ *         doors in other firewalls, forwarding -> tap up -> route
  *   down: tap down -> guest out of the filter (the last one: forwarding
- *         restored, all of the filter removed) -> tap deleted, its flows
+ *         restored, doors closed, all of the filter removed) -> tap deleted, its flows
  *         forgotten -> descriptor closed: until then no other guest can have
  *         the name
  *
@@ -38,6 +38,7 @@
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "net/doors.h"
 #include "net/flows.h"
 #include "net/nft.h"
 #include "net/tap.h"
@@ -103,8 +104,10 @@ static int remove_skeleton(int lock, struct error *err)
 {
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT, answer = STR_INIT;
-	int r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
+	int r = doors_close_all(lock, err);
 
+	if (r == 0)
+		r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
@@ -357,6 +360,8 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 		uplink_find_closed(&s.links, &net->opened);
 	r = install_filter(net, &s, lock, err);
 	if (r == 0)
+		r = doors_open(&net->guest, lock, err);
+	if (r == 0)
 		r = flows_forget(net->guest.address, err);
 	if (r >= 0)
 		r = uplink_open(&net->opened, err);
@@ -429,11 +434,13 @@ static int is_last(struct network *net, struct error *err)
 static int remove_elements(struct network *net, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
+	int r;
 
 	if (!net->filtered)
 		return 0;
 	rules_remove_guest(&text, &net->guest);
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 ? r : doors_close(net->guest.name, lock, err);
 }
 
 static int leave_filter(struct network *net, int lock, struct error *err)

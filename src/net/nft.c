@@ -33,7 +33,7 @@ static const char *find_nft(void)
 int nft_run(const struct str *text, int lock, struct str *answer, struct error *err)
 {
 	static const char *const nothing[] = { NULL };
-	const char *argv[] = { find_nft(), "-f", "-", NULL };
+	const char *argv[] = { find_nft(), "-a", "-f", "-", NULL };
 	struct process_fd fds[] = { { lock, LOCK_FD } };
 	struct process_spec spec = {
 		.argv = argv,
