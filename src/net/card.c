@@ -85,6 +85,12 @@ int card_set_policy(struct card *card, struct policy *policy, struct error *err)
 			     : network_set_policy(&card->routed, policy, err);
 }
 
+int card_cut_flows(struct card *card, struct error *err)
+{
+	/* bridged_set_policy() has done it */
+	return card->bridged ? 0 : network_cut_flows(&card->routed, err);
+}
+
 int card_count(const struct card *card, struct net_drops *drops, struct error *err)
 {
 	return card->bridged ? bridged_count(&card->lan, drops, err)

@@ -39,6 +39,8 @@ void card_set_up_talker(const struct card *card, struct talker_setup *setup);
 const struct policy *card_policy(const struct card *card);
 /* As network_set_policy(): takes @policy's content over. */
 int card_set_policy(struct card *card, struct policy *policy, struct error *err) must_use_;
+/* Then, open flows that it would not open: a failure leaves no network that can be trusted. */
+int card_cut_flows(struct card *card, struct error *err) must_use_;
 int card_count(const struct card *card, struct net_drops *drops, struct error *err) must_use_;
 /* The talker saw the guest use @address. Return: 1 `run` is to know; 0 not; or error. */
 int card_learn(struct card *card, struct in_addr address, bool by_dhcp,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The kernel filters its dump by the source or target of a flow's first
- * direction (CTA_FILTER, Linux 5.8), so that a busy host's other flows cost nothing here. Flows
- * are deleted by that same tuple and their identity, after the dump.
+ * The kernel filters its dump by the source of either direction of a flow (CTA_FILTER,
+ * Linux 5.8), so that a busy host's other flows cost nothing here. The answers' source is whom
+ * the flow reached. Flows are deleted by their first tuple and their identity, after the dump.
  */
 
 #include "net/flows.h"
@@ -24,7 +24,6 @@ enum {
 	TUPLE_MAX = 192,
 	/* net/netfilter/nf_internals.h of the kernel: what CTA_FILTER_ORIG_FLAGS may name */
 	BY_SOURCE = 1,
-	BY_TARGET = 2,
 };
 
 /* One that is to go: its tuple as the kernel gave it. */
@@ -50,9 +49,16 @@ static void review_release(struct review *r)
 	doomed_flows_release(&r->doomed);
 }
 
+/* One direction. */
+struct tuple {
+	struct in_addr source, target;
+	uint16_t source_port, target_port;
+	uint8_t protocol;
+};
+
 /* What of an entry matters. */
 struct entry {
-	struct flow flow;
+	struct tuple asked, answer;
 	const struct nlattr *tuple;
 	uint32_t id;
 	bool has_id;
@@ -60,33 +66,33 @@ struct entry {
 
 static int read_address(const struct nlattr *a, void *arg)
 {
-	struct flow *flow = arg;
+	struct tuple *tuple = arg;
 
 	if (mnl_attr_validate(a, MNL_TYPE_U32) < 0)
 		return MNL_CB_OK;
 	if (mnl_attr_get_type(a) == CTA_IP_V4_SRC)
-		flow->source.s_addr = mnl_attr_get_u32(a);
+		tuple->source.s_addr = mnl_attr_get_u32(a);
 	if (mnl_attr_get_type(a) == CTA_IP_V4_DST)
-		flow->target.s_addr = mnl_attr_get_u32(a);
+		tuple->target.s_addr = mnl_attr_get_u32(a);
 	return MNL_CB_OK;
 }
 
 static int read_protocol(const struct nlattr *a, void *arg)
 {
-	struct flow *flow = arg;
+	struct tuple *tuple = arg;
 
 	switch (mnl_attr_get_type(a)) {
 	case CTA_PROTO_NUM:
 		if (mnl_attr_validate(a, MNL_TYPE_U8) == 0)
-			flow->protocol = mnl_attr_get_u8(a);
+			tuple->protocol = mnl_attr_get_u8(a);
 		break;
 	case CTA_PROTO_SRC_PORT:
 		if (mnl_attr_validate(a, MNL_TYPE_U16) == 0)
-			flow->source_port = ntohs(mnl_attr_get_u16(a));
+			tuple->source_port = ntohs(mnl_attr_get_u16(a));
 		break;
 	case CTA_PROTO_DST_PORT:
 		if (mnl_attr_validate(a, MNL_TYPE_U16) == 0)
-			flow->target_port = ntohs(mnl_attr_get_u16(a));
+			tuple->target_port = ntohs(mnl_attr_get_u16(a));
 		break;
 	default:
 		break;
@@ -109,8 +115,10 @@ static int read_entry(const struct nlattr *a, void *arg)
 
 	if (mnl_attr_get_type(a) == CTA_TUPLE_ORIG) {
 		e->tuple = a;
-		return mnl_attr_parse_nested(a, read_tuple, &e->flow);
+		return mnl_attr_parse_nested(a, read_tuple, &e->asked);
 	}
+	if (mnl_attr_get_type(a) == CTA_TUPLE_REPLY)
+		return mnl_attr_parse_nested(a, read_tuple, &e->answer);
 	if (mnl_attr_get_type(a) == CTA_ID && mnl_attr_validate(a, MNL_TYPE_U32) == 0) {
 		e->id = mnl_attr_get_u32(a);
 		e->has_id = true;
@@ -118,16 +126,31 @@ static int read_entry(const struct nlattr *a, void *arg)
 	return MNL_CB_OK;
 }
 
+static struct flow flow_of(const struct entry *e)
+{
+	return (struct flow){
+		.source = e->asked.source,
+		.asked = e->asked.target,
+		.target = e->answer.source,
+		.source_port = e->asked.source_port,
+		.asked_port = e->asked.target_port,
+		.target_port = e->answer.source_port,
+		.protocol = e->asked.protocol,
+	};
+}
+
 static int judge_entry(const struct nlmsghdr *header, void *arg)
 {
 	struct review *r = arg;
 	struct entry e = { .has_id = false };
 	struct doomed doomed = { .tuple_len = 0 };
+	struct flow flow;
 
 	if (mnl_attr_parse(header, sizeof(struct nfgenmsg), read_entry, &e) < 0)
 		return MNL_CB_ERROR;
+	flow = flow_of(&e);
 	if (!e.tuple || !e.has_id || mnl_attr_get_payload_len(e.tuple) > TUPLE_MAX ||
-	    !r->judge(r->arg, &e.flow))
+	    !r->judge(r->arg, &flow))
 		return MNL_CB_OK;
 	doomed.tuple_len = mnl_attr_get_payload_len(e.tuple);
 	memcpy(doomed.tuple, mnl_attr_get_payload(e.tuple), doomed.tuple_len);
@@ -170,19 +193,21 @@ static int talk(struct review *r, const struct nlmsghdr *header, mnl_cb_t each)
 	return 0;
 }
 
-static int list(struct review *r, struct in_addr guest, uint32_t by)
+/* @direction: whose source is the guest, CTA_TUPLE_ORIG or CTA_TUPLE_REPLY. */
+static int list(struct review *r, struct in_addr guest, uint16_t direction)
 {
+	bool asked = direction == CTA_TUPLE_ORIG;
 	char bytes[REQUEST_MAX] = { 0 };
 	struct nlmsghdr *header = begin(r, bytes, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-	struct nlattr *tuple = mnl_attr_nest_start(header, CTA_TUPLE_ORIG);
+	struct nlattr *tuple = mnl_attr_nest_start(header, direction);
 	struct nlattr *inner = mnl_attr_nest_start(header, CTA_TUPLE_IP);
 
-	mnl_attr_put_u32(header, by == BY_SOURCE ? CTA_IP_V4_SRC : CTA_IP_V4_DST, guest.s_addr);
+	mnl_attr_put_u32(header, CTA_IP_V4_SRC, guest.s_addr);
 	mnl_attr_nest_end(header, inner);
 	mnl_attr_nest_end(header, tuple);
 	inner = mnl_attr_nest_start(header, CTA_FILTER);
-	mnl_attr_put_u32(header, CTA_FILTER_ORIG_FLAGS, by);
-	mnl_attr_put_u32(header, CTA_FILTER_REPLY_FLAGS, 0);
+	mnl_attr_put_u32(header, CTA_FILTER_ORIG_FLAGS, asked ? BY_SOURCE : 0);
+	mnl_attr_put_u32(header, CTA_FILTER_REPLY_FLAGS, asked ? 0 : BY_SOURCE);
 	mnl_attr_nest_end(header, inner);
 	return talk(r, header, judge_entry);
 }
@@ -203,10 +228,10 @@ static int delete_one(struct review *r, const struct doomed *d)
 /* Return: how many went, or -errno. */
 static int review_all(struct review *r, struct in_addr guest)
 {
-	int code = list(r, guest, BY_SOURCE);
+	int code = list(r, guest, CTA_TUPLE_ORIG);
 
 	if (code == 0)
-		code = list(r, guest, BY_TARGET);
+		code = list(r, guest, CTA_TUPLE_REPLY);
 	for (size_t i = 0; code == 0 && i < r->doomed.len; i++)
 		code = delete_one(r, &r->doomed.items[i]);
 	return code < 0 ? code : (int)r->doomed.len;

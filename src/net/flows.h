@@ -16,10 +16,14 @@
 
 struct error;
 
-/* How a flow was opened, before any translation. */
+/*
+ * How a flow was opened. Whoever redirects (the DNS relay's redirection, a host's published
+ * ports) makes two of its other end: whom it asked for, and whom it reached, which is what
+ * the filter sees.
+ */
 struct flow {
-	struct in_addr source, target;
-	uint16_t source_port, target_port; /* host byte order; 0 where it has none */
+	struct in_addr source, asked, target;
+	uint16_t source_port, asked_port, target_port; /* host byte order; 0 where it has none */
 	uint8_t protocol; /* IPPROTO_* */
 };
 
@@ -27,7 +31,7 @@ struct flow {
 typedef bool flows_judge(void *arg, const struct flow *flow);
 
 /*
- * Ask @judge about every flow that @guest opened or that was opened to it, and
+ * Ask @judge about every flow that @guest opened or that reached it, and
  * forget those of which it says so. Return: how many were forgotten, or error.
  */
 int flows_review(struct in_addr guest, flows_judge *judge, void *arg, struct error *err) must_use_;

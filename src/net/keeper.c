@@ -365,17 +365,19 @@ static int serve_talker(struct keeper *k, struct error *err)
 	return r < 0 ? r : 1;
 }
 
+/* After a failure the old one stays. */
 static int change_policy(struct keeper *k, size_t len, struct error *err)
 {
 	auto_policy policy = POLICY_INIT;
 	int r = read_policy(len, &policy, err);
 
-	if (r == 0)
-		r = card_set_policy(&k->card, &policy, err);
-	return r < 0 ? r : tell_names(k, err);
+	return r < 0 ? r : card_set_policy(&k->card, &policy, err);
 }
 
-/* An answer that cannot be sent is an error: `run` waits for it. */
+/*
+ * An answer that cannot be sent is an error: `run` waits for it. So is half a change:
+ * better no network than one that carries what it should not.
+ */
 static int serve_change(struct keeper *k, size_t len, struct error *err)
 {
 	struct error why = ERROR_INIT;
@@ -385,6 +387,8 @@ static int serve_change(struct keeper *k, size_t len, struct error *err)
 		send_failure(k->run, &why);
 		return 1;
 	}
+	if (card_cut_flows(&k->card, err) < 0 || tell_names(k, err) < 0)
+		return -err->code;
 	return net_message_send(k->run, &done, sizeof(done), -1, err) < 0 ? -err->code : 1;
 }
 

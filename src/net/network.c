@@ -13,9 +13,9 @@
  *
  *   up:   tap made (down) -> joins the group -> one transaction: skeleton,
  *         sweep, this guest -> flows of an earlier one with its address forgotten ->
- *         forwarding -> tap up -> route
+ *         doors in other firewalls, forwarding -> tap up -> route
  *   down: tap down -> guest out of the filter (the last one: forwarding
- *         restored, all of the filter removed) -> tap deleted, its flows
+ *         restored, doors closed, all of the filter removed) -> tap deleted, its flows
  *         forgotten -> descriptor closed: until then no other guest can have
  *         the name
  *
@@ -38,6 +38,7 @@
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "net/doors.h"
 #include "net/flows.h"
 #include "net/nft.h"
 #include "net/tap.h"
@@ -103,8 +104,10 @@ static int remove_skeleton(int lock, struct error *err)
 {
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT, answer = STR_INIT;
-	int r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
+	int r = doors_close_all(lock, err);
 
+	if (r == 0)
+		r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
@@ -357,25 +360,56 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 		uplink_find_closed(&s.links, &net->opened);
 	r = install_filter(net, &s, lock, err);
 	if (r == 0)
+		r = doors_open(&net->guest, lock, err);
+	if (r == 0)
 		r = flows_forget(net->guest.address, err);
 	if (r >= 0)
 		r = uplink_open(&net->opened, err);
 	return r < 0 ? r : open_tap(net, err);
 }
 
+/* Is the guest's part of the filter there? Return: 1, 0, or error. */
+static int is_filtered(const struct network *net, struct error *err)
+{
+	struct net_drops ignored;
+	int r = network_count(net, &ignored, err);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* Has our part of the filter been taken away? Return: 1, 0, or error. */
+static int has_lost_filter(const struct network *net, struct error *err)
+{
+	int r;
+
+	switch (nft_read_news(net->events, "linzer")) {
+	case NFT_NOTHING:
+		return 0;
+	case NFT_NEWS_LOST: /* hundreds of guests' changes at once, rather than that */
+		r = is_filtered(net, err);
+		return r < 0 ? r : !r;
+	case NFT_TABLE_REMOVED:
+	default:
+		return 1;
+	}
+}
+
+/* What was opened while there was no filter is judged as any open flow is. */
 int network_look_after(struct network *net, struct error *err)
 {
 	auto_survey nothing = SURVEY_INIT;
 	auto_fd lock = -1;
-	int r;
+	int r = has_lost_filter(net, err);
 
-	if (!nft_lost_table(net->events, "linzer"))
-		return 0;
+	if (r <= 0)
+		return r;
 	r = rtnl_set_up(&net->nl, net->index, false, err);
 	if (r < 0)
 		return r;
 	lock = network_lock(err);
 	r = lock < 0 ? lock : install_filter(net, &nothing, lock, err);
+	if (r == 0)
+		r = network_cut_flows(net, err);
 	return r < 0 ? r : open_tap(net, err);
 }
 
@@ -400,11 +434,13 @@ static int is_last(struct network *net, struct error *err)
 static int remove_elements(struct network *net, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
+	int r;
 
 	if (!net->filtered)
 		return 0;
 	rules_remove_guest(&text, &net->guest);
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 ? r : doors_close(net->guest.name, lock, err);
 }
 
 static int leave_filter(struct network *net, int lock, struct error *err)

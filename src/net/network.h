@@ -54,10 +54,12 @@ int network_down(struct network *net, struct error *err) must_use_;
 
 /*
  * Put @policy (its content is taken over) in place of the one it has, in one
- * transaction; then cut the open flows that it would not open. Addresses of names that it
- * does not have any more go. After a failure of the transaction the old one stays.
+ * transaction; addresses of names that it does not have any more go. After a failure the
+ * old one stays. network_cut_flows() is to follow.
  */
 int network_set_policy(struct network *net, struct policy *policy, struct error *err) must_use_;
+/* Cut the open flows that the policy would not open. After a failure some may be open still. */
+int network_cut_flows(struct network *net, struct error *err) must_use_;
 /*
  * Name number @name has these addresses: those that are neither the host's nor in
  * closed space are opened before this returns. Return: 1; 0 where the table is full or the

@@ -70,7 +70,7 @@ static struct policy_flow from_guest(struct review *r, const struct flow *flow, 
 
 static bool is_dns(const struct network *net, const struct flow *flow)
 {
-	return flow->target.s_addr == net->guest.gateway.s_addr && flow->target_port == DNS_PORT &&
+	return flow->asked.s_addr == net->guest.gateway.s_addr && flow->asked_port == DNS_PORT &&
 	       (flow->protocol == PROTOCOL_UDP || flow->protocol == PROTOCOL_TCP);
 }
 
@@ -88,23 +88,29 @@ static bool is_refused(void *arg, const struct flow *flow)
 	return r->broken || !policy_passes(&r->net->policy, &f);
 }
 
-static int cut_flows(struct network *net, struct error *err)
+int network_cut_flows(struct network *net, struct error *err)
 {
 	auto_review r = { .net = net, .links = VEC_INIT };
 	int code = rtnl_list_links(&net->nl, &r.links, err);
 
-	return code < 0 ? code : flows_review(net->guest.address, is_refused, &r, err);
+	if (code == 0)
+		code = flows_review(net->guest.address, is_refused, &r, err);
+	return code < 0 ? code : 0;
 }
 
-/* The guest's addresses of names that the policy no longer has are taken out by @text. */
-static void forget_names(struct network *net, struct str *text)
+/* Addresses of names that @policy does not have are taken out by @text. */
+static void remove_names(const struct network *net, const struct policy *policy, struct str *text)
 {
-	for (size_t i = net->granted.count; i-- > 0;) {
-		if (granted_by(&net->granted, i, &net->policy.names))
-			continue;
-		rules_remove_named(text, net->guest.name, net->granted.items[i].address);
-		granted_remove(&net->granted, i);
-	}
+	for (size_t i = 0; i < net->granted.count; i++)
+		if (!granted_by(&net->granted, i, &policy->names))
+			rules_remove_named(text, net->guest.name, net->granted.items[i].address);
+}
+
+static void forget_names(struct network *net)
+{
+	for (size_t i = net->granted.count; i-- > 0;)
+		if (!granted_by(&net->granted, i, &net->policy.names))
+			granted_remove(&net->granted, i);
 }
 
 static int apply(const struct str *text, struct error *err)
@@ -116,9 +122,10 @@ static int apply(const struct str *text, struct error *err)
 
 int network_set_policy(struct network *net, struct policy *policy, struct error *err)
 {
-	auto_str text = STR_INIT, names = STR_INIT;
+	auto_str text = STR_INIT;
 	int r;
 
+	remove_names(net, policy, &text);
 	rules_set_policy(&text, net->guest.name, policy);
 	r = apply(&text, err);
 	if (r < 0)
@@ -126,12 +133,8 @@ int network_set_policy(struct network *net, struct policy *policy, struct error 
 	policy_release(&net->policy);
 	net->policy = *policy;
 	*policy = (struct policy)POLICY_INIT;
-	forget_names(net, &names);
-	if (names.len)
-		r = apply(&names, err);
-	if (r == 0)
-		r = cut_flows(net, err);
-	return r < 0 ? r : 0;
+	forget_names(net);
+	return 0;
 }
 
 /* What a name may open: never the host's own or what a default closes. */

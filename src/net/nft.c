@@ -16,7 +16,8 @@ enum {
 	ANSWER_MAX = 16 * 1024 * 1024,
 	TIME_LIMIT_MS = 10 * 1000,
 	LOCK_FD = 3,
-	EVENT_MAX = 32 * 1024
+	EVENT_MAX = 32 * 1024,
+	EVENTS_MAX = 1024 * 1024, /* that wait: a policy of some thousand rules */
 };
 
 static const char *find_nft(void)
@@ -32,7 +33,7 @@ static const char *find_nft(void)
 int nft_run(const struct str *text, int lock, struct str *answer, struct error *err)
 {
 	static const char *const nothing[] = { NULL };
-	const char *argv[] = { find_nft(), "-f", "-", NULL };
+	const char *argv[] = { find_nft(), "-a", "-f", "-", NULL };
 	struct process_fd fds[] = { { lock, LOCK_FD } };
 	struct process_spec spec = {
 		.argv = argv,
@@ -62,10 +63,13 @@ int nft_watch(struct error *err)
 		.nl_family = AF_NETLINK,
 		.nl_groups = 1U << (NFNLGRP_NFTABLES - 1),
 	};
+	const int room = EVENTS_MAX;
 	auto_fd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
 
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&group, sizeof(group)) < 0)
 		return error_errno(err, "cannot watch the filter");
+	/* refused outside the first user namespace: news are lost a little earlier */
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return take_fd(&fd);
 }
 
@@ -90,20 +94,26 @@ static bool removes_table(const struct nlmsghdr *header, const char *name)
 	return strcmp(removed, name) == 0;
 }
 
-bool nft_lost_table(int watch, const char *name)
+/* Is there one that removes the table among the @len bytes of messages? */
+static bool tells_removal(const void *news, int len, const char *name)
 {
-	uint64_t event[EVENT_MAX / sizeof(uint64_t)];
-	ssize_t n = recv(watch, event, sizeof(event), MSG_DONTWAIT | MSG_TRUNC);
-	int left;
-
-	if (n < 0)
-		return errno != EAGAIN && errno != EINTR; /* ENOBUFS: events are lost */
-	if (n > (ssize_t)sizeof(event))
-		return true;
-	left = (int)n;
-	for (struct nlmsghdr *h = (struct nlmsghdr *)event; mnl_nlmsg_ok(h, left);
-	     h = mnl_nlmsg_next(h, &left))
+	for (const struct nlmsghdr *h = news; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
 		if (removes_table(h, name))
 			return true;
 	return false;
+}
+
+enum nft_news nft_read_news(int watch, const char *name)
+{
+	uint64_t news[EVENT_MAX / sizeof(uint64_t)];
+	ssize_t n;
+
+	while ((n = recv(watch, news, sizeof(news), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
+		if (n > (ssize_t)sizeof(news))
+			return NFT_NEWS_LOST;
+		if (tells_removal(news, (int)n, name))
+			return NFT_TABLE_REMOVED;
+	}
+	/* else ENOBUFS: more came than the socket holds */
+	return errno == EAGAIN || errno == EINTR ? NFT_NOTHING : NFT_NEWS_LOST;
 }

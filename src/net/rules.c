@@ -32,7 +32,8 @@ static const char declarations[] =
 /*
  * In the chains' order: to the host (DHCP went to the talker's packet socket
  * already); through the host; from the host. "accept" ends our chain only:
- * the host's own firewall still has its say.
+ * the host's own firewall still has its say. DHCP goes to nobody but the talker, and a guest is
+ * no server of it.
  */
 static const char skeleton_rules[] =
 	"add element " INET " ported { tcp, udp }\n"
@@ -40,6 +41,7 @@ static const char skeleton_rules[] =
 	"add rule " INET " input iifgroup != " GROUP " accept\n"
 	"add rule " INET " input meta nfproto != ipv4 drop\n"
 	"add rule " INET " input udp dport 67 drop\n"
+	"add rule " INET " input udp sport 67 drop\n"
 	"add rule " INET " input iifname . ip saddr != @guests drop\n"
 	"add rule " INET " input fib daddr type != local drop\n"
 	"add rule " INET " input ct state established accept\n"
@@ -57,6 +59,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " forward ct state established accept\n"
 	"add rule " INET " forward meta l4proto icmp ct state related accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " drop\n"
+	"add rule " INET " forward udp dport 67 drop\n"
+	"add rule " INET " forward udp sport 67 drop\n"
 	"add rule " INET " forward iifname . ip saddr != @guests drop\n"
 	"add rule " INET " forward oifgroup " GROUP " oifname . ip daddr != @guests drop\n"
 	"add rule " INET " forward ct state != new drop\n"
@@ -69,6 +73,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " output oifname . ip daddr != @guests drop\n"
 	"add rule " INET " output ct state established accept\n"
 	"add rule " INET " output meta l4proto icmp ct state related accept\n"
+	"add rule " INET " output ct state != new drop\n"
+	"add rule " INET " output tcp flags & (fin | syn | rst | ack) != syn drop\n"
 	"add rule " INET " output oifname vmap @in\n"
 	"flush chain " INET " service\n"
 	"add rule " INET " service iifgroup " GROUP " udp dport 53 "
