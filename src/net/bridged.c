@@ -327,7 +327,8 @@ int bridged_look_after(struct bridged *card, struct error *err)
 	auto_fd lock = -1;
 	int r;
 
-	if (!nft_lost_table(card->events, card->name))
+	/* lost news may be that, too: putting it back does no harm */
+	if (nft_read_news(card->events, card->name) == NFT_NOTHING)
 		return 0;
 	r = close_part(card, card->index, err);
 	if (r == 0)

@@ -393,10 +393,10 @@ static int read_line(struct reader *r, enum policy_stage stage, size_t *count,
 		return result;
 	add_rule(policy, &rule, stage);
 	if (policy->rules.len > POLICY_RULES_MAX)
-		return error_set(
-			r->err, E_TOO_BIG,
-			"line %u, column 1: the rules, one for each direction, are more than %d",
-			r->number, POLICY_RULES_MAX);
+		return error_set(r->err, E_TOO_BIG,
+				 "line %u, column 1: the rules, one for each direction and "
+				 "protocol, are more than %d",
+				 r->number, POLICY_RULES_MAX);
 	return 0;
 }
 
