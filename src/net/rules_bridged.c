@@ -56,8 +56,7 @@ static struct mac_text mac_text(const uint8_t m[6], const char *between)
 /* %1: table, tap; %2, %3: how many flows, pings; %4 wire; %5 host. */
 static const char declarations[] =
 	"add table netdev %1$s\n"
-	"delete table netdev %1$s\n"
-	"add table netdev %1$s\n"
+	"flush table netdev %1$s\n"
 	"add counter netdev %1$s gate\n"
 	"add counter netdev %1$s out\n"
 	"add counter netdev %1$s in\n"
@@ -234,7 +233,8 @@ static const char gate_with_address[] =
 	"		goto flow_out\n"
 	"	}\n"
 	"	chain gate_arp {\n"
-	"		" ARP_FORM "arp operation { request, reply } arp saddr ip %3$s goto leave\n"
+	"		" ARP_FORM "arp operation { request, reply } arp saddr ip %3$s "
+	"arp daddr ip != 0.0.0.0 goto leave\n"
 	"		" ARP_FORM
 	"arp operation request arp saddr ip 0.0.0.0 arp daddr ip %3$s goto leave\n"
 	"		counter name gate drop\n"
