@@ -119,7 +119,7 @@ static void raise_limit(void)
 
 static int begin(struct holder *h, const char *pools, struct error *err)
 {
-	int links, r;
+	int links = watch_links(err), r = links;
 
 	/* anywhere else the routes below would be the host's */
 	if (getpid() != 1)
@@ -127,9 +127,8 @@ static int begin(struct holder *h, const char *pools, struct error *err)
 	(void)prctl(PR_SET_NAME, "linzer-holder");
 	raise_limit();
 	h->pools_text = pools;
-	r = holder_pools_read(pools, h->pools, &h->pool_count, err);
-	if (r == 0)
-		r = links = watch_links(err);
+	if (r >= 0)
+		r = holder_pools_read(pools, h->pools, &h->pool_count, err);
 	if (r < 0)
 		return r;
 	watch(h, LISTENER);

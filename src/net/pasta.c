@@ -125,7 +125,8 @@ static bool setting_is(const char *path, const char *value)
 	return strcmp(text.ptr, value) == 0;
 }
 
-static bool explain_by_settings(struct error *err)
+/* What root has to set before an ordinary user may make a namespace, or NULL. */
+static const char *find_restriction(void)
 {
 	static const struct {
 		const char *path, *closed, *hint;
@@ -138,38 +139,37 @@ static bool explain_by_settings(struct error *err)
 	};
 
 	for (size_t i = 0; i < array_size(settings); i++)
-		if (setting_is(settings[i].path, settings[i].closed)) {
-			error_set(err, EPERM,
-				  "this host forbids user namespaces: root can run 'sysctl -w %s', "
-				  "or 'make install-caps'",
-				  settings[i].hint);
-			return true;
-		}
-	return false;
+		if (setting_is(settings[i].path, settings[i].closed))
+			return settings[i].hint;
+	return NULL;
 }
 
-/* The last line that is not about pasta's own log. */
-static void quote(struct pasta *p, struct error *err)
+/* The last line of @text that is not about pasta's own log, or NULL. */
+static const char *last_line(char *text)
 {
-	char text[WORDS_MAX + 1] = { 0 };
-	char *rest = text, *line, *last = NULL;
+	char *line, *last = NULL;
 
-	if (pread(p->words, text, WORDS_MAX, 0) <= 0)
-		return;
-	while ((line = strsep(&rest, "\n")))
+	while ((line = strsep(&text, "\n")))
 		if (line[0] && !strstr(line, "syslog"))
 			last = line;
-	if (last)
-		error_set(err, err->code, "pasta failed: %s", last);
+	return last;
 }
 
 int pasta_explain(struct pasta *p, struct error *err)
 {
-	if (err->code == ETIMEDOUT)
-		(void)kill(p->pid, SIGKILL);
+	const char *hint = find_restriction(), *line;
+	char words[WORDS_MAX + 1] = { 0 };
+
+	/* where it did not end by itself */
+	(void)kill(p->pid, SIGKILL);
 	(void)waitpid(p->pid, NULL, 0);
-	if (!explain_by_settings(err))
-		quote(p, err);
+	if (pread(p->words, words, WORDS_MAX, 0) > 0 && (line = last_line(words)))
+		error_set(err, err->code, "pasta failed: %s", line);
+	if (hint)
+		return error_wrap(err,
+				  "this host restricts user namespaces (root can run 'sysctl -w %s' "
+				  "or 'make install-caps')",
+				  hint);
 	return -err->code;
 }
 
