@@ -116,8 +116,8 @@ def test_ports_and_protocols(lab):
     guest = start(lab, [rule(0, protocol=17, ports=(1001, 1002)), rule(0, protocol=6, ports=(1002, 1003)),
                         rule(0, guest_ports=(3000, 3999)), rule(0, protocol=1)]).guest
     servers = {port: udp_server(lab, "world", "0.0.0.0", port) for port in PORTS}
-    assert [passes_udp(guest, servers[p], WORLD, p, 2000 + p) for p in PORTS] == [True, False, False, True]
-    assert [connects(guest, WORLD, p, 2000 + p) for p in PORTS] == [True, True, False, False]
+    assert [passes_udp(guest, servers[p], WORLD, p, 5000 + p) for p in PORTS] == [True, False, False, True]
+    assert [connects(guest, WORLD, p, 5000 + p) for p in PORTS] == [True, True, False, False]
     assert [passes_udp(guest, servers[1000], WORLD, 1000, p) for p in (2999, 3000, 3999, 4000)] == \
         [True, False, False, True]
     assert not guest.pings(WORLD, 0.4)
@@ -349,8 +349,9 @@ def test_named_addresses(lab):
 def wait_until(condition, seconds=3):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():
-            return True
+        with contextlib.suppress(OSError):  # a tap that is down for a moment
+            if condition():
+                return True
         time.sleep(0.02)
     return condition()
 
@@ -490,7 +491,7 @@ def test_open_connection_that_still_passes_is_not_disturbed(lab):
     talk = Talk(lab, keeper, "world", WORLD)
     assert talk.flows()
     for n in range(20):
-        change(keeper, policy([rule(1, OUT, TO_WORLD, f"{WORLD}/32", 6)] + [rule(0, remote=f"{far(i)}/32") for i in range(n)] +
+        change(keeper, policy([rule(1, OUT, TO_WORLD, f"{WORLD}/32", protocol=6)] + [rule(0, remote=f"{far(i)}/32") for i in range(n)] +
                               [rule(0)]))
     assert talk.flows()
     talk.end()
@@ -553,7 +554,7 @@ def test_unreadable_rules_of_root_leave_the_old_policy(lab):
 @pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.soak)])
 def test_replacements_under_load(lab, times):
     """What both policies allow is never lost, what both forbid never passes: old flows and new ones."""
-    always = [rule(1, OUT, TO_WORLD, f"{far(1)}/32", 17), rule(0, OUT, TO_WORLD, "100.66.0.0/24")]
+    always = [rule(1, OUT, TO_WORLD, f"{far(1)}/32", protocol=17), rule(0, OUT, TO_WORLD, "100.66.0.0/24")]
     one = policy([rule(0, stage=1, remote=f"{far(2)}/32"), *always])
     two = policy([rule(1, remote=f"{far(n)}/31") for n in range(4, 200, 4)] + always)
     keeper = lab.up(mode=SOFTNET, policy=one)
@@ -621,7 +622,7 @@ def test_no_connection_outlives_its_vm(lab):
             f"add rule ip pub o ip daddr {UPLINK} udp dport 77 dnat to {guest.address}")
     local.sendto(b"published", (UPLINK, 77))
     assert guest.wait(lambda p: p.proto == 17 and p.payload[8:] == b"published")
-    assert len([line for line in conntrack(lab) if keeper.address in line]) >= 5
+    assert len([line for line in conntrack(lab) if keeper.address in line]) >= 4
     assert keeper.stop() == 0
     assert [line for line in conntrack(lab) if f"={keeper.address} " in line] == []
     assert [line for line in conntrack(lab) if f"={stays.address} " in line]
