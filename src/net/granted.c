@@ -29,11 +29,19 @@ bool granted_has(const struct granted *granted, struct in_addr address)
 	return find(granted, address) < granted->count;
 }
 
+static uint64_t life_of(uint32_t ttl)
+{
+	uint64_t life = (uint64_t)ttl * 1000;
+
+	if (life < GRANTED_LIFE_MS)
+		return GRANTED_LIFE_MS;
+	return life > GRANTED_LIFE_MAX_MS ? GRANTED_LIFE_MAX_MS : life;
+}
+
 int granted_add(struct granted *granted, const char *name, struct in_addr address, uint32_t ttl,
 		uint64_t now)
 {
-	uint64_t life = (uint64_t)ttl * 1000;
-	uint64_t until = now + (life < GRANTED_LIFE_MS ? GRANTED_LIFE_MS : life);
+	uint64_t until = now + life_of(ttl);
 	size_t i = find(granted, address);
 
 	if (i == GRANTED_MAX)

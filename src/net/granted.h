@@ -17,7 +17,7 @@
 
 struct strings;
 
-enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000 };
+enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000, GRANTED_LIFE_MAX_MS = 24 * 60 * 60 * 1000 };
 
 struct grant {
 	struct in_addr address;
@@ -32,7 +32,8 @@ struct granted {
 
 bool granted_has(const struct granted *granted, struct in_addr address);
 /*
- * @name has @address for @ttl seconds, but at least for GRANTED_LIFE_MS.
+ * @name has @address for @ttl seconds, but at least for GRANTED_LIFE_MS, and at most for
+ * GRANTED_LIFE_MAX_MS: servers claim years, and the table would stay full.
  * Return: 1 it is new; 0 it was there, and lives on; -ENOSPC.
  */
 int granted_add(struct granted *granted, const char *name, struct in_addr address, uint32_t ttl,
