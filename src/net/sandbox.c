@@ -116,6 +116,16 @@ static int add_silence(scmp_filter_ctx filter, int silent)
 				SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)silent));
 }
 
+/*
+ * Closed, its number would go to the next socket that the keeper gives or that is accepted, which
+ * may then be sent, or with MSG_FASTOPEN connected, to anybody.
+ */
+static int add_lasting(scmp_filter_ctx filter, int answers)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(close), 1,
+				SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)answers));
+}
+
 static int filter_calls(uint32_t otherwise, int (*add)(scmp_filter_ctx, int), int fd,
 			struct error *err)
 {
@@ -150,5 +160,7 @@ int sandbox_enter(const struct sandbox *s, struct error *err)
 		r = leave_files(err);
 	if (r == 0 && s->silent >= 0)
 		r = filter_calls(SCMP_ACT_ALLOW, add_silence, s->silent, err);
+	if (r == 0 && s->answers >= 0)
+		r = filter_calls(SCMP_ACT_ALLOW, add_lasting, s->answers, err);
 	return r < 0 ? r : filter_calls(SCMP_ACT_KILL_PROCESS, add_calls, s->answers, err);
 }

@@ -12,7 +12,7 @@ struct sandbox {
 	uid_t id; /* of user and group, from root on */
 	pid_t parent; /* lives no longer than this */
 	unsigned files; /* how many it may have open */
-	int answers; /* a socket that may send to whom it likes; -1: none */
+	int answers; /* a socket that may send to whom it likes, and stays open; -1: none */
 	int silent; /* a socket that may not send; -1: none */
 };
 

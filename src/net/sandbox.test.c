@@ -83,6 +83,17 @@ static void break_silence_by_half(void)
 	(void)syscall(SYS_sendto, UINT64_C(1) << 32 | SILENT, "x", 1, 0, NULL, 0);
 }
 
+/* Its number, and what may be done with it, would be the next socket's that the keeper gives. */
+static void close_answers(void)
+{
+	(void)close(ANSWERS);
+}
+
+static void close_answers_by_half(void)
+{
+	(void)syscall(SYS_close, UINT64_C(1) << 32 | ANSWERS);
+}
+
 static void end_orderly(void)
 {
 	const struct linger at_once = { .l_onoff = 1 };
@@ -167,12 +178,21 @@ static void test_silence(void **state)
 	assert_int_equal(end_of(break_silence_by_half, -1, SILENT), SIGSYS);
 }
 
+static void test_answers_stay(void **state)
+{
+	(void)state;
+	assert_int_equal(end_of(close_answers, ANSWERS, -1), SIGSYS);
+	assert_int_equal(end_of(close_answers_by_half, ANSWERS, -1), SIGSYS);
+	assert_int_equal(end_of(close_answers, -1, SILENT), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_needed),
 		cmocka_unit_test(test_what_is_not),
 		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_answers_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
