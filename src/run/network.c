@@ -84,7 +84,7 @@ int network_start_card(struct network *network, struct in_addr wanted, bool fixe
 	card->network = network;
 	card->address = started.address;
 	memcpy(card->interface, started.interface, sizeof(card->interface));
-	network->isolated = started.reserved[0] != 0;
+	network->isolated = started.isolated != 0;
 	network->card_count++;
 	return 0;
 }
