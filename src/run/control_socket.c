@@ -59,7 +59,7 @@ static void on_done(void *arg, int r, const struct error *err)
 /* The answer may be there at once, or it comes by on_done(). */
 static void set(struct control_socket *socket)
 {
-	struct network_change change = { .allow = &socket->request.allow,
+	struct rules_change change = { .allow = &socket->request.allow,
 					 .block = &socket->request.block };
 	struct control_policy now = in_force(socket);
 	struct error err = ERROR_INIT;

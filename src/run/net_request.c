@@ -151,7 +151,7 @@ static int set(struct network *network, const json_t *object, struct request *re
 	auto_strings allow = VEC_INIT, block = VEC_INIT;
 	const json_t *text = json_object_get(object, "filter");
 	auto_str filter = STR_INIT;
-	struct network_change change = { 0 };
+	struct rules_change change = { 0 };
 	int allows = read_list(object, "allow", &allow, err), blocks;
 
 	if (allows < 0)

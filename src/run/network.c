@@ -330,7 +330,7 @@ static struct network_job *job_new(network_done_fn done, void *arg)
 	return job;
 }
 
-int network_change(struct network *network, const struct network_change *change,
+int network_change(struct network *network, const struct rules_change *change,
 		   network_done_fn done, void *arg, struct error *err)
 {
 	struct network_job *job;

@@ -109,7 +109,7 @@ int network_watch(struct network *network, uv_loop_t *loop, const struct network
 void network_stop(struct network *network);
 
 /* What is to become another; what is NULL stays. */
-struct network_change {
+struct rules_change {
 	const struct strings *allow, *block; /* both or neither; NET_SOFTNET only */
 	const struct str *filter;
 };
@@ -118,7 +118,7 @@ struct network_change {
  * E_TOO_BIG), @done is told. Errors, with which @done is not called: E_FAILED where there is no card, or
  * lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
  */
-int network_change(struct network *network, const struct network_change *change,
+int network_change(struct network *network, const struct rules_change *change,
 		   network_done_fn done, void *arg, struct error *err) must_use_;
 /* Get the cards' .drops. */
 int network_count(struct network *network, network_done_fn done, void *arg,

@@ -38,6 +38,7 @@
 #include "base/fs.h"
 #include "machine/qmp.h"
 #include "run/detach.h"
+#include "run/net_options.h"
 #include "run/run.h"
 #include "store/manage.h"
 
