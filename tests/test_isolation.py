@@ -104,7 +104,8 @@ def fresh(target="1.1.1.1", source="guest", dhcp=(), passed=0):
                 Dhcp(guest).send(kind, source=guest.address, target=guest.gateway, ciaddr=guest.address)
             else:
                 assert lease(b, kind, [(50, socket.inet_aton(guest.address))]) == ACK
-        b.send("guest", packet(b, UDP, target, mark, source=source))
+        # not by b.send(): it would ask who has the address, and show its own
+        guest.send(packet(b, UDP, target, mark, source=source), to=b.field.own_mac("lan") if guest.bridged else None)
     return build
 
 

@@ -275,14 +275,31 @@ static int make_sockets(struct bridged *card, struct error *err)
 	return card->packets < 0 ? card->packets : make_events(card, err);
 }
 
+/*
+ * The filter's text begins with removing what was there: what is heard of that is no
+ * loss. Somebody else may have removed it meanwhile, so it is looked for afterwards.
+ */
+static int forget_own_events(const struct bridged *card, int lock, struct error *err)
+{
+	auto_str text = STR_INIT, answer = STR_INIT;
+	char event;
+
+	while (recv(card->events, &event, sizeof(event), MSG_DONTWAIT) >= 0)
+		continue;
+	str_addf(&text, "list chain netdev %s gate_out\n", card->name);
+	return nft_run(&text, lock, &answer, err);
+}
+
 static int install_filter(struct bridged *card, int lock, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
 	auto_str text = STR_INIT;
+	int r;
 
 	rules_add_card(&text, &rules, &card->policy);
 	card->filtered = true;
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 ? r : forget_own_events(card, lock, err);
 }
 
 static int open_macvlans(struct bridged *card, struct error *err)
