@@ -23,6 +23,8 @@ HOST_TOO = "203.0.113.9"  # another address of the host's
 # as udev makes it
 TUN_FOR_ALL = 'mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
 EVERYTHING = policy([])
+PASTA = "passt"  # the name of its process: passt or passt.avx2
+starting = threading.Lock()
 
 
 class User:
@@ -31,14 +33,21 @@ class User:
     def __init__(self, lab):
         self.lab, self.uid = lab, 61000 + lab.number
         assert self.processes() == [], "somebody is this user"
-        self.run = pathlib.Path(tempfile.mkdtemp(prefix="lzu", dir="/tmp"))
-        os.chown(self.run, self.uid, self.uid)
-        lab.tmp.parent.chmod(0o755)
         lab.cleanups.append(self.end)
+        self.directories = []
+        self.run = self.directory()
 
-    def words(self, environment=(), tun=TUN_FOR_ALL):
-        return ("sh", "-c", tun, "sh", "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
-                "env", f"XDG_RUNTIME_DIR={self.run}", *environment)
+    def directory(self):
+        """A new one, with a short path that the user reaches."""
+        path = pathlib.Path(tempfile.mkdtemp(prefix="lzu", dir="/tmp"))
+        os.chown(path, self.uid, self.uid)
+        self.directories.append(path)
+        return path
+
+    def words(self, *environment, mounts=TUN_FOR_ALL):
+        environment = environment or (f"XDG_RUNTIME_DIR={self.run}",)
+        return ("sh", "-c", mounts, "sh", "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
+                "env", "-u", "XDG_RUNTIME_DIR", *environment)
 
     def keeper(self, words=None, **options):
         keeper = UserKeeper(self, words or self.words(), **options)
@@ -73,6 +82,12 @@ class User:
     def left(self):
         return self.processes(), sorted(p.name for p in self.run.iterdir())
 
+    def ended(self, seconds=3.0):
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.processes() == []
+
     def gone(self, seconds=3.0):
         """Is all of it gone within the time?"""
         end = time.monotonic() + seconds
@@ -84,13 +99,15 @@ class User:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.run, ignore_errors=True)
+        for directory in self.directories:
+            shutil.rmtree(directory)
 
 
 class UserKeeper(Keeper):
     def __init__(self, user, words, **options):
         self.user = user
-        super().__init__(user.lab, before=words, **options)
+        with starting:  # seteuid() is of the whole process
+            super().__init__(user.lab, before=words, **options)
 
     def make_pair(self):
         """SO_PEERCRED tells who made it."""
@@ -352,7 +369,7 @@ def test_twelve_at_once_make_one_holder(lab, user):
     for keeper in keepers:
         keeper.started(keeper.receive())
     assert len({k.address for k in keepers}) == 12
-    assert len(user.processes("linzer-holder")) == 1 and len(user.processes("pasta")) == 1
+    assert len(user.processes("linzer-holder")) == 1 and len(user.processes(PASTA)) == 1
     spaces = {os.readlink(f"/proc/{pid}/ns/net") for pid in user.processes("linzer-net")}
     assert len(spaces) == 1 and spaces != {os.readlink("/proc/self/ns/net")}
     for keeper in keepers:
@@ -378,7 +395,6 @@ def test_come_and_go_without_a_pause(lab, user):
                 failed.append(keeper.process.stderr.read())
             keeper.process.stderr.close()
 
-    os.environ  # seteuid() is of the whole process: the pairs are made under a lock
     threads = [threading.Thread(target=churn) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -388,7 +404,7 @@ def test_come_and_go_without_a_pause(lab, user):
     assert user.gone(), user.left()
 
 
-@pytest.mark.parametrize("victim", ["pasta", "linzer-holder", "linzer-outside", "linzer-talker", "linzer-net"])
+@pytest.mark.parametrize("victim", [PASTA, "linzer-holder", "linzer-outside", "linzer-talker", "linzer-net"])
 def test_killing_any_part_ends_the_rest_and_leaves_nothing(lab, user, victim):
     keeper = user.up()
     pid, = user.processes(victim)
@@ -401,8 +417,8 @@ def test_killing_any_part_ends_the_rest_and_leaves_nothing(lab, user, victim):
     assert user.up().guest.pings(WORLD), "the next one starts from nothing"
 
 
-@pytest.mark.parametrize("victims", [("pasta", "linzer-net"), ("linzer-holder", "linzer-net"),
-                                     ("pasta", "linzer-holder", "linzer-net")])
+@pytest.mark.parametrize("victims", [(PASTA, "linzer-net"), ("linzer-holder", "linzer-net"),
+                                     (PASTA, "linzer-holder", "linzer-net")])
 def test_killing_several_parts_at_once(lab, user, victims):
     keepers = [user.up(), user.up()]
     pids = [pid for victim in victims for pid in user.processes(victim)]
@@ -411,10 +427,7 @@ def test_killing_several_parts_at_once(lab, user, victims):
     for keeper in keepers:
         keeper.wait()
         keeper.close_tap()
-    end = time.monotonic() + 3
-    while user.processes() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert user.processes() == []
+    assert user.ended()
     again = user.up()  # a socket that nobody listens at is no obstacle
     assert again.guest.pings(WORLD)
     assert again.stop() == 0 and user.gone(), user.left()
@@ -447,27 +460,40 @@ def fails(keeper):
 
 
 def test_without_pasta_one_line_names_the_package(lab, user):
-    text = fails(user.keeper(user.words(("PATH=/nowhere",))))
+    text = fails(user.keeper(user.words(f"XDG_RUNTIME_DIR={user.run}", "PATH=/nowhere")))
     assert "package 'passt'" in text
     assert user.gone(), user.left()
 
 
 def test_tun_that_only_root_may_open(lab, user):
-    text = fails(user.keeper(user.words(tun=TUN_FOR_ALL.replace("666", "600"))))
+    text = fails(user.keeper(user.words(mounts=TUN_FOR_ALL.replace("666", "600"))))
     assert "/dev/net/tun" in text and "chmod 0666" in text
     assert user.gone(), user.left()
 
 
-def test_user_namespaces_forbidden(lab, user):
-    path = pathlib.Path("/proc/sys/user/max_user_namespaces")
-    before = path.read_text()
-    path.write_text("0")
-    try:
-        text = fails(user.keeper())
-    finally:
-        path.write_text(before)
-    assert "user.max_user_namespaces" in text
+@pytest.mark.parametrize("restricted", [True, False])
+def test_pasta_that_fails_is_quoted(lab, user, restricted):
+    """With a hint where the host's settings forbid what it wanted."""
+    programs = user.directory()
+    zero = programs / "zero"
+    zero.write_text("0\n")
+    (programs / "pasta").write_text("#!/bin/sh\necho 'Failed to send 9 bytes to syslog' >&2\n"
+                                    "echo 'No user namespace for you' >&2; exit 1\n")
+    (programs / "pasta").chmod(0o755)
+    mounts = f"mount --bind {zero} /proc/sys/user/max_user_namespaces && {TUN_FOR_ALL}" if restricted else TUN_FOR_ALL
+    text = fails(user.keeper(user.words(f"XDG_RUNTIME_DIR={user.run}", f"PATH={programs}:{os.environ['PATH']}",
+                                        mounts=mounts)))
+    assert text.endswith("pasta failed: No user namespace for you")
+    assert ("sysctl -w user.max_user_namespaces=" in text) == restricted
     assert user.gone(), user.left()
+
+
+def test_holder_that_does_not_answer_is_an_error(lab, user):
+    """A stopped holder: within the time that run waits (20 s)."""
+    user.up()
+    os.kill(user.holder(), signal.SIGSTOP)
+    late = user.keeper()
+    assert "does not answer" in fails(late)
 
 
 def test_bridged_needs_more(lab, user):
@@ -488,12 +514,12 @@ def test_directory_that_is_not_the_users_alone(lab, user, make):
         home.chmod(0o700 if make == "others" else 0o755)
         os.chown(home, 0 if make == "others" else user.uid, user.uid)
     assert "only you can enter" in fails(user.keeper())
-    assert user.processes() == [] or user.gone()
+    assert user.ended()
 
 
 def test_without_a_runtime_directory_it_is_in_tmp(lab, user):
     """Neither XDG_RUNTIME_DIR nor /run/user/UID: a directory in /tmp of the user's alone."""
-    keeper = user.up(words=user.words(("-u", "XDG_RUNTIME_DIR")))
+    keeper = user.up(words=user.words("HOME=/"))
     home = pathlib.Path(f"/tmp/linzer-net-{user.uid}")
     assert home.stat().st_uid == user.uid and home.stat().st_mode & 0o777 == 0o700
     assert keeper.stop() == 0 and user.gone()

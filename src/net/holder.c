@@ -135,8 +135,7 @@ static int begin(struct holder *h, const char *pools, struct error *err)
 	watch(h, HOST);
 	watch(h, links);
 	r = find_uplink(h, err);
-	return r < 0 ? r
-		     : host_addresses_begin(&h->addresses, HOST, h->pools, h->pool_count, err);
+	return r < 0 ? r : host_addresses_begin(&h->addresses, HOST, h->pools, h->pool_count, err);
 }
 
 static bool is_same_user(int sock)

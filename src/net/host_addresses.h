@@ -41,9 +41,9 @@ struct host_addresses {
 	size_t pool_count;
 	uint32_t sequence;
 };
-#define HOST_ADDRESSES_INIT                                     \
-	{                                                       \
-		.host = -1, .here = -1, .known = VEC_INIT,      \
+#define HOST_ADDRESSES_INIT                                \
+	{                                                  \
+		.host = -1, .here = -1, .known = VEC_INIT, \
 	}
 
 /* A socket that reads this namespace's routes and hears of their changes. Return: fd or error. */

@@ -98,8 +98,7 @@ static void add_rules(struct policy *policy, const struct policy *from)
 }
 
 /* Root's rules, then those of the packet. */
-static int read_policy(const struct keeper *k, size_t len, struct policy *policy,
-		       struct error *err)
+static int read_policy(const struct keeper *k, size_t len, struct policy *policy, struct error *err)
 {
 	auto_policy theirs = POLICY_INIT;
 	int r = policy_message_read(packet, len, &theirs, err);
@@ -370,8 +369,8 @@ static int serve_request(struct keeper *k, const struct talker_request *request,
 		return resolvers_hand_out(k->talker, k->user.outside, SOCK_DGRAM, request->number,
 					  err);
 	case TALKER_WANTS_TCP:
-		return resolvers_hand_out(k->talker, k->user.outside, SOCK_STREAM,
-					  request->number, err);
+		return resolvers_hand_out(k->talker, k->user.outside, SOCK_STREAM, request->number,
+					  err);
 	case TALKER_WANTS_GUEST:
 		return dial_guest(k, request->number, err);
 	case TALKER_NAMED:

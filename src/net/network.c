@@ -4,8 +4,8 @@
  * Theory of operation
  *
  * The kernel's tables are the only state. Whoever changes them holds the
- * flock of /run/linzer (of a user's own directory in his namespace); nft inherits it, so a killed keeper's last transaction
- * is over before another keeper looks.
+ * flock of /run/linzer (of a user's own directory in his namespace); nft inherits it, so a killed
+ * keeper's last transaction is over before another keeper looks.
  *
  * An address is taken while there is a /32 route to it (or an interface of
  * its name). At every moment at least one of two things keeps a tap closed:

@@ -27,13 +27,39 @@ enum { WORDS_MAX = 4096, SETTING_MAX = 64 };
  * would be mirrored to the other side (both tried).
  */
 static const char *const command[] = {
-	"pasta", "--quiet", "--foreground", "--ipv4-only", "--config-net", "--no-map-gw",
-	"--no-dhcp", "--no-dhcpv6", "--no-ndp", "--no-ra",
-	"--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
-	"--interface", "lo", "--mac-addr", "02:4c:5a:00:00:01", "--ns-ifname", HOLDER_UPLINK,
-	"--address", "192.0.0.2", "--netmask", "29", "--gateway", "192.0.0.1",
+	"pasta",
+	"--quiet",
+	"--foreground",
+	"--ipv4-only",
+	"--config-net",
+	"--no-map-gw",
+	"--no-dhcp",
+	"--no-dhcpv6",
+	"--no-ndp",
+	"--no-ra",
+	"--tcp-ports",
+	"none",
+	"--udp-ports",
+	"none",
+	"--tcp-ns",
+	"none",
+	"--udp-ns",
+	"none",
+	"--interface",
+	"lo",
+	"--mac-addr",
+	"02:4c:5a:00:00:01",
+	"--ns-ifname",
+	HOLDER_UPLINK,
+	"--address",
+	"192.0.0.2",
+	"--netmask",
+	"29",
+	"--gateway",
+	"192.0.0.1",
 	/* AppArmor lets pasta start what is in /usr/bin only */
-	"--", "/usr/bin/env",
+	"--",
+	"/usr/bin/env",
 };
 enum { COMMAND_LEN = array_size(command), ARGUMENTS = 5 };
 
@@ -166,10 +192,11 @@ int pasta_explain(struct pasta *p, struct error *err)
 	if (pread(p->words, words, WORDS_MAX, 0) > 0 && (line = last_line(words)))
 		error_set(err, err->code, "pasta failed: %s", line);
 	if (hint)
-		return error_wrap(err,
-				  "this host restricts user namespaces (root can run 'sysctl -w %s' "
-				  "or 'make install-caps')",
-				  hint);
+		return error_wrap(
+			err,
+			"this host restricts user namespaces (root can run 'sysctl -w %s' "
+			"or 'make install-caps')",
+			hint);
 	return -err->code;
 }
 

@@ -32,8 +32,8 @@ static int connect_to(unsigned number, int type)
 
 int resolvers_hand_out(int sock, int outside, int type, unsigned number, struct error *err)
 {
-	auto_fd fd = outside < 0 ? connect_to(number, type)
-				 : outside_connect(outside, type, number);
+	auto_fd fd =
+		outside < 0 ? connect_to(number, type) : outside_connect(outside, type, number);
 	const uint8_t given = fd >= 0;
 
 	return net_message_send(sock, &given, sizeof(given), fd, err);

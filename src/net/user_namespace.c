@@ -20,7 +20,7 @@
 #include "net/pasta.h"
 #include "net/runtime_dir.h"
 
-enum { BACKLOG = 128, ANSWER_LIMIT_S = 15 };
+enum { BACKLOG = 128, ANSWER_LIMIT_S = 8 };
 
 /* The two namespaces. */
 struct namespaces {

@@ -21,9 +21,9 @@ struct user_namespace {
 	char *dir; /* net/runtime_dir.h */
 	char *lock_dir; /* for network_up() */
 };
-#define USER_NAMESPACE_INIT                     \
-	{                                       \
-		.holder = -1, .outside = -1,    \
+#define USER_NAMESPACE_INIT                  \
+	{                                    \
+		.holder = -1, .outside = -1, \
 	}
 
 /* Has this process no privilege of its own? */
