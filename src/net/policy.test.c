@@ -518,6 +518,7 @@ static void test_host_mode_is_the_host_alone(void **state)
 
 	(void)state;
 	policy_add_mode(&policy, NET_HOST);
+	assert_true(policy.names_only);
 	assert_int_equal(policy_check(&policy, &err), 0);
 	check_verdicts(&policy, verdicts, array_size(verdicts));
 }
