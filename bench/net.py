@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from netlab import CHANGED, SOFTNET, TO_GUESTS, TO_HOST, TO_WORLD, GROUP, OUT, UPLINK, WORLD, Lab, policy, rule, sh  # noqa: E402
 
-SECONDS, ROUNDS, CHANGES = 0.5, 2, 5
+SECONDS, ROUNDS, CHANGES = 1, 5, 10
 TARGET = "101.66.0.0"
 GUEST, GATEWAY = "192.168.64.2", "192.168.64.1"
 CLOSED = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
@@ -72,7 +72,7 @@ class Host:
         ip("host", f"route add {guest}/32 dev {name} src {gateway}")
 
     def tcp(self):
-        out = self.lab.run("vm", "iperf3", "-J", "-c", WORLD, "-t", str(SECONDS))
+        out = self.lab.run("vm", "timeout", "10", "iperf3", "-J", "-c", WORLD, "-t", str(SECONDS))
         return json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e9
 
     def arrived(self):
@@ -104,12 +104,22 @@ class Filtered(Host):
         name = self.first.interface
         mac = json.loads(self.lab.ip("host", f"-j link show {name}"))[0]["address"]
         gate = self.lab.run("host", "nft", "list", "chain", "netdev", "linzer", name)
+        settings = self.settings(name)
         self.first.close_tap()
         self.lab.ip("host", f"link del {name}", check=False)
         self.plug(name, self.first.mac.hex(":"), self.first.address, self.first.gateway, mac)
         (self.lab.tmp / "gate").write_text(f"add chain netdev linzer {name}\ndelete chain netdev linzer {name}\n{gate}")
         self.lab.run("host", "nft", "-f", str(self.lab.tmp / "gate"))
+        for path, value in settings.items():
+            self.lab.setting(path, value)
         self.serve()
+
+    def settings(self, name):
+        """What tap_configure() set: the whole directory."""
+        with self.lab.inside("host"):
+            paths = [f"ipv4/conf/{name}/{p.name}" for p in pathlib.Path(f"/proc/sys/net/ipv4/conf/{name}").iterdir()
+                     if p.stat().st_mode & 0o200]
+        return {path: self.lab.setting(path) for path in paths}
 
     def grow(self, vms):
         while len(self.lab.keepers) < vms:
