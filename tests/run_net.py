@@ -83,17 +83,20 @@ class Runner:
     def show(self, name):
         return json.loads(self("net", "show", "--format", "json", name, check=True).stdout)
 
-    def guest(self, name, number=0):
-        """We are the guest on its card."""
+    def guest(self, name, number=0, address=None):
+        """We are the guest on its card, with its address or, on a LAN, this one."""
         state = self.state(name)
         card = state["cards"][number]
         tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[card["interface"]])
         size = struct.unpack("i", fcntl.ioctl(tap, TUNGETVNETHDRSZ, b"\0" * 4))[0]
         assert size == HEADER, "the firmware drives the card"
-        gateway = card["address"].rsplit(".", 1)[0] + ".1"
+        address = address or card["address"]
+        gateway = address.rsplit(".", 1)[0] + ".1"
         guest = netlab.Guest(types.SimpleNamespace(lab=self.lab, tap=tap, mac=netlab.mac_bytes(card["mac"]),
-                                                   address=card["address"], gateway=gateway))
+                                                   address=address, gateway=gateway))
         self.guests.append(guest)
+        # QEMU takes what comes first, to find that it cannot pass it on
+        guest.router = next(filter(None, (guest.resolve(gateway, 1) for _ in range(3))), None)
         return guest
 
     def end(self):
