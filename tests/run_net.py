@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`linzer run` in a laboratory of namespaces (netlab.py), with guests that never boot: their firmware finds
-nothing on the disk. The test takes a card's tap from QEMU, which does not read it as long as no driver does, and
-is the guest there.
+nothing on the disk. The test stops QEMU, takes a card's tap from it, and is the guest there.
 """
 
 import contextlib
@@ -11,11 +10,13 @@ import json
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import types
 
 import netlab
+from test_life import eventually, status_of
 from test_network_guest import WITH_ETC, laboratory
 
 __all__ = ["Runner", "laboratory"]
@@ -57,7 +58,7 @@ class Runner:
     """The program as the laboratory's host."""
 
     def __init__(self, lab, linzer):
-        self.lab, self.linzer, self.guests = lab, linzer, []
+        self.lab, self.linzer, self.guests, self.stopped = lab, linzer, [], []
         (lab.etc / "linzer/net.conf").write_text("subnet = 10.77.0.0/24\n")
 
     def words(self, *args):
@@ -87,6 +88,9 @@ class Runner:
         """We are the guest on its card, with its address or, on a LAN, this one."""
         state = self.state(name)
         card = state["cards"][number]
+        os.kill(state["qemuPid"], signal.SIGSTOP)
+        eventually(lambda: status_of(state["qemuPid"])["State"].split()[0] == "T", 10)
+        self.stopped.append(state["qemuPid"])
         tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[card["interface"]])
         size = struct.unpack("i", fcntl.ioctl(tap, TUNGETVNETHDRSZ, b"\0" * 4))[0]
         assert size == HEADER, "the firmware drives the card"
@@ -95,13 +99,14 @@ class Runner:
         guest = netlab.Guest(types.SimpleNamespace(lab=self.lab, tap=tap, mac=netlab.mac_bytes(card["mac"]),
                                                    address=address, gateway=gateway))
         self.guests.append(guest)
-        # QEMU takes what comes first, to find that it cannot pass it on
-        guest.router = next(filter(None, (guest.resolve(gateway, 1) for _ in range(3))), None)
         return guest
 
     def end(self):
         for guest in self.guests:
             guest.unplug()
             os.close(guest.tap)
+        for pid in self.stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for name in self.linzer("list", "--quiet").stdout.split():
             self.linzer("stop", name, "--timeout", 1)
