@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`linzer run` in a laboratory of namespaces (netlab.py), with guests that never boot: their firmware finds
-nothing on the disk. The test takes a card's tap from QEMU, which does not read it as long as no driver does, and
-is the guest there.
+nothing on the disk. The test stops QEMU, takes a card's tap from it, and is the guest there.
 """
 
 import contextlib
@@ -11,11 +10,13 @@ import json
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import types
 
 import netlab
+from test_life import eventually, status_of
 from test_network_guest import WITH_ETC, laboratory
 
 __all__ = ["Runner", "laboratory"]
@@ -57,7 +58,7 @@ class Runner:
     """The program as the laboratory's host."""
 
     def __init__(self, lab, linzer):
-        self.lab, self.linzer, self.guests = lab, linzer, []
+        self.lab, self.linzer, self.guests, self.stopped = lab, linzer, [], []
         (lab.etc / "linzer/net.conf").write_text("subnet = 10.77.0.0/24\n")
 
     def words(self, *args):
@@ -83,16 +84,20 @@ class Runner:
     def show(self, name):
         return json.loads(self("net", "show", "--format", "json", name, check=True).stdout)
 
-    def guest(self, name, number=0):
-        """We are the guest on its card."""
+    def guest(self, name, number=0, address=None):
+        """We are the guest on its card, with its address or, on a LAN, this one."""
         state = self.state(name)
         card = state["cards"][number]
+        os.kill(state["qemuPid"], signal.SIGSTOP)
+        eventually(lambda: status_of(state["qemuPid"])["State"].split()[0] == "T", 10)
+        self.stopped.append(state["qemuPid"])
         tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[card["interface"]])
         size = struct.unpack("i", fcntl.ioctl(tap, TUNGETVNETHDRSZ, b"\0" * 4))[0]
         assert size == HEADER, "the firmware drives the card"
-        gateway = card["address"].rsplit(".", 1)[0] + ".1"
+        address = address or card["address"]
+        gateway = address.rsplit(".", 1)[0] + ".1"
         guest = netlab.Guest(types.SimpleNamespace(lab=self.lab, tap=tap, mac=netlab.mac_bytes(card["mac"]),
-                                                   address=card["address"], gateway=gateway))
+                                                   address=address, gateway=gateway))
         self.guests.append(guest)
         return guest
 
@@ -100,5 +105,8 @@ class Runner:
         for guest in self.guests:
             guest.unplug()
             os.close(guest.tap)
+        for pid in self.stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for name in self.linzer("list", "--quiet").stdout.split():
             self.linzer("stop", name, "--timeout", 1)

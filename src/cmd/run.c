@@ -155,8 +155,7 @@ static int add_lists(const struct run_args *args, struct net_options *network, s
 }
 
 /* Everything is checked here, before anything is started; all mistakes are the command line's. */
-static int read_network(const struct run_args *args, struct net_options *network,
-			struct error *err)
+static int read_network(const struct run_args *args, struct net_options *network, struct error *err)
 {
 	int r = add_lists(args, network, err);
 

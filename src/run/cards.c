@@ -79,8 +79,7 @@ static void show_first(struct runtime *runtime)
 
 void session_show_card(struct session *session, const struct network_card *card)
 {
-	struct runtime_card *shown =
-		&session->runtime.cards[card - session->network.cards];
+	struct runtime_card *shown = &session->runtime.cards[card - session->network.cards];
 
 	_Static_assert(sizeof(shown->interface) == sizeof(card->interface), "names");
 	shown->mac = card->mac;

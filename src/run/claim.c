@@ -82,9 +82,9 @@ static int settle_cards(struct session *session, struct error *err)
 
 		do {
 			cards[i].mac = derive_mac(session->config.mac, i, attempt++);
-			r = has_card(session, i, cards[i].mac) ?
-				    1 :
-				    is_in_use(session, cards[i].mac, err);
+			r = has_card(session, i, cards[i].mac)
+				    ? 1
+				    : is_in_use(session, cards[i].mac, err);
 		} while (r > 0 && attempt <= UINT8_MAX);
 		if (r != 0)
 			return r < 0 ? r : error_set(err, E_FAILED, "no MAC is free");

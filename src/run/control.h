@@ -51,8 +51,8 @@ struct control {
 	size_t scanned; /* of input: no newline from start up to there */
 	bool discarding; /* the rest of a frame that is too long */
 };
-#define CONTROL_INIT                                \
-	{                                           \
+#define CONTROL_INIT                                  \
+	{                                             \
 		.input = STR_INIT, .output = STR_INIT \
 	}
 void control_release(struct control *control);
@@ -71,8 +71,8 @@ struct control_request {
 	bool revised;
 	int64_t revision;
 };
-#define CONTROL_REQUEST_INIT                        \
-	{                                           \
+#define CONTROL_REQUEST_INIT                         \
+	{                                            \
 		.allow = VEC_INIT, .block = VEC_INIT \
 	}
 void control_request_release(struct control_request *request);
@@ -82,12 +82,12 @@ void control_request_release(struct control_request *request);
 bool control_wants_input(const struct control *control);
 void control_add(struct control *control, const void *bytes, size_t len);
 /*
- * Take the next request out of the input; what is none is answered on the way. Return: false: there is
- * none yet, or the peer has to read first.
+ * Take the next request out of the input; what is none is answered on the way. Return: false: there
+ * is none yet, or the peer has to read first.
  */
 bool control_take(struct control *control, struct control_request *request) must_use_;
-/* May the set be made where @now is in force? Return: 0, or what else (enum control_error), of which
- * *why is a text. */
+/* May the set be made where @now is in force? Return: 0, or what else (enum control_error), of
+ * which *why is a text. */
 int control_judge(const struct control_request *request, const struct control_policy *now,
 		  const char **why) must_use_;
 

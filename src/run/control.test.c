@@ -32,8 +32,8 @@ static int take_answer(struct control *control, json_t **answer)
 	int64_t code = 0;
 
 	assert_non_null(end);
-	assert_int_equal(json_parse_object(control->output.ptr,
-					   (size_t)(end - control->output.ptr), answer, &err),
+	assert_int_equal(json_parse_object(control->output.ptr, (size_t)(end - control->output.ptr),
+					   answer, &err),
 			 0);
 	str_consume(&control->output, (size_t)(end - control->output.ptr) + 1);
 	assert_string_equal(json_string_value(json_object_get(*answer, "jsonrpc")), "2.0");
@@ -105,7 +105,8 @@ static void test_mistakes(void **state)
 	refuses(SET "{\"allow\":[]}}", CONTROL_INVALID_PARAMS, "a");
 	refuses(SET "{\"allow\":[],\"block\":\"@host\"}}", CONTROL_INVALID_PARAMS, "a");
 	refuses(SET "{\"allow\":[],\"block\":[1]}}", CONTROL_INVALID_PARAMS, "a");
-	refuses(SET "{\"allow\":[],\"block\":[\"@host,10.0.0.0/8\"]}}", CONTROL_INVALID_PARAMS, "a");
+	refuses(SET "{\"allow\":[],\"block\":[\"@host,10.0.0.0/8\"]}}", CONTROL_INVALID_PARAMS,
+		"a");
 	refuses(SET "{\"allow\":[],\"block\":[],\"more\":1}}", CONTROL_INVALID_PARAMS, "a");
 	refuses(SET "{\"allow\":[],\"block\":[],\"desiredRevision\":\"1\"}}",
 		CONTROL_INVALID_PARAMS, "a");

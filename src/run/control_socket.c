@@ -60,7 +60,7 @@ static void on_done(void *arg, int r, const struct error *err)
 static void set(struct control_socket *socket)
 {
 	struct rules_change change = { .allow = &socket->request.allow,
-					 .block = &socket->request.block };
+				       .block = &socket->request.block };
 	struct control_policy now = in_force(socket);
 	struct error err = ERROR_INIT;
 	const char *why = NULL;

@@ -26,8 +26,8 @@ struct control_socket {
 	bool revised;
 	int64_t revision;
 };
-#define CONTROL_SOCKET_INIT                                                    \
-	{                                                                      \
+#define CONTROL_SOCKET_INIT                                                        \
+	{                                                                          \
 		.fd = -1, .control = CONTROL_INIT, .request = CONTROL_REQUEST_INIT \
 	}
 

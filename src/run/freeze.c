@@ -2,8 +2,8 @@
 
 /*
  * "freeze" on manage.sock (requests.c), by which a clone asks for the disk's present content
- * to become a read-only layer. The asker shares the VM's .lock with us; we change the chain (store/disk.h) and make QEMU
- * write to the new overlay (tried.md 1):
+ * to become a read-only layer. The asker shares the VM's .lock with us; we change the chain
+ * (store/disk.h) and make QEMU write to the new overlay (tried.md 1):
  *
  *   add-fd, blockdev-add of the overlay without backing, blockdev-snapshot
  *

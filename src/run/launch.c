@@ -42,7 +42,16 @@ struct handed {
 #define HANDED_INIT                                                                          \
 	{                                                                                    \
 		.qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, \
-		.taps = { -1, -1, -1, -1, -1, -1, -1, -1 }                                   \
+		.taps = {                                                                    \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1                                                                   \
+		}                                                                            \
 	}
 _Static_assert(PLAN_NICS_MAX == 8, "HANDED_INIT");
 

@@ -188,8 +188,8 @@ int net_control_check(int fd, struct error *err)
 				 "--net-softnet-control-fd must be a descriptor above %d",
 				 STDERR_FILENO);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
-	    getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ||
-	    peer.ss_family != AF_UNIX || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+	    getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 || peer.ss_family != AF_UNIX ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return error_set(err, E_USAGE,
 				 "--net-softnet-control-fd %d is not a connected Unix stream "
 				 "socket",

@@ -21,10 +21,10 @@ struct net_options {
 	unsigned exposed_count;
 	int control; /* a socket for changes of the running VM's policy; -1: none */
 };
-#define NET_OPTIONS_INIT                                                       \
-	{                                                                      \
-		.mode = NET_SHARED, .allow = VEC_INIT, .block = VEC_INIT,      \
-		.bridged = VEC_INIT, .control = -1                             \
+#define NET_OPTIONS_INIT                                                                       \
+	{                                                                                      \
+		.mode = NET_SHARED, .allow = VEC_INIT, .block = VEC_INIT, .bridged = VEC_INIT, \
+		.control = -1                                                                  \
 	}
 void net_options_release(struct net_options *options);
 #define auto_net_options cleanup_(net_options_release) struct net_options

@@ -330,17 +330,18 @@ static struct network_job *job_new(network_done_fn done, void *arg)
 	return job;
 }
 
-int network_change(struct network *network, const struct rules_change *change,
-		   network_done_fn done, void *arg, struct error *err)
+int network_change(struct network *network, const struct rules_change *change, network_done_fn done,
+		   void *arg, struct error *err)
 {
 	struct network_job *job;
 	int r = check_room(network, err);
 
 	if (r == 0 && network->mode != NET_SOFTNET && change->allow)
-		r = error_set(err, E_FAILED,
-			      "the VM runs in %s mode: lists are for --net-softnet, which is chosen "
-			      "when it starts",
-			      network_mode_name(network->mode));
+		r = error_set(
+			err, E_FAILED,
+			"the VM runs in %s mode: lists are for --net-softnet, which is chosen "
+			"when it starts",
+			network_mode_name(network->mode));
 	if (r < 0)
 		return r;
 	job = job_new(done, arg);

@@ -37,16 +37,16 @@ struct network_rules {
 	struct str filter; /* text (net/filter_text.h) */
 	bool no_local;
 };
-#define NETWORK_RULES_INIT                                                 \
-	{                                                                  \
-		.allow = VEC_INIT, .block = VEC_INIT, .filter = STR_INIT   \
+#define NETWORK_RULES_INIT                                               \
+	{                                                                \
+		.allow = VEC_INIT, .block = VEC_INIT, .filter = STR_INIT \
 	}
 void network_rules_release(struct network_rules *rules);
 #define auto_network_rules cleanup_(network_rules_release) struct network_rules
 
 /*
- * Compile them for @mode into the empty @policy. @filter_name: what an error in the filter's text is
- * told of, before ": line L, column C: ...". Errors: E_INVALID, E_TOO_BIG.
+ * Compile them for @mode into the empty @policy. @filter_name: what an error in the filter's text
+ * is told of, before ": line L, column C: ...". Errors: E_INVALID, E_TOO_BIG.
  */
 int network_compile(enum net_mode mode, const struct network_rules *rules, const char *filter_name,
 		    struct policy *policy, struct error *err) must_use_;
@@ -91,14 +91,14 @@ struct network {
 	struct network_job *jobs; /* the first is being done */
 	size_t job_count;
 };
-#define NETWORK_INIT                                                  \
-	{                                                             \
-		.rules = NETWORK_RULES_INIT, .policy = POLICY_INIT    \
+#define NETWORK_INIT                                               \
+	{                                                          \
+		.rules = NETWORK_RULES_INIT, .policy = POLICY_INIT \
 	}
 
 /*
- * Start the keeper of the next card with the network's mode, ports and policy. @card's mac and parent
- * are set; @wanted: the address it is to have, 0 any; @fixed: or none. *tap is the caller's.
+ * Start the keeper of the next card with the network's mode, ports and policy. @card's mac and
+ * parent are set; @wanted: the address it is to have, 0 any; @fixed: or none. *tap is the caller's.
  */
 int network_start_card(struct network *network, struct in_addr wanted, bool fixed, int *tap,
 		       struct error *err) must_use_;
@@ -114,12 +114,12 @@ struct rules_change {
 	const struct str *filter;
 };
 /*
- * Make the change, all or nothing. It is copied; how it ended, also that it is malformed (E_INVALID,
- * E_TOO_BIG), @done is told. Errors, with which @done is not called: E_FAILED where there is no card, or
- * lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
+ * Make the change, all or nothing. It is copied; how it ended, also that it is malformed
+ * (E_INVALID, E_TOO_BIG), @done is told. Errors, with which @done is not called: E_FAILED where
+ * there is no card, or lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
  */
-int network_change(struct network *network, const struct rules_change *change,
-		   network_done_fn done, void *arg, struct error *err) must_use_;
+int network_change(struct network *network, const struct rules_change *change, network_done_fn done,
+		   void *arg, struct error *err) must_use_;
 /* Get the cards' .drops. */
 int network_count(struct network *network, network_done_fn done, void *arg,
 		  struct error *err) must_use_;

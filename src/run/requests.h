@@ -29,9 +29,9 @@ struct requests {
 	struct request *first;
 	unsigned count;
 };
-#define REQUESTS_INIT            \
-	{                        \
-		.listening = -1  \
+#define REQUESTS_INIT           \
+	{                       \
+		.listening = -1 \
 	}
 
 /* Serve those who connect to @listening, which is taken over. */

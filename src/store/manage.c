@@ -117,8 +117,8 @@ static int send_request(int fd, const char *request, int lock, uint64_t deadline
 }
 
 /*
- * One piece of a line, which is all there is; *fd: see socket_receive(). Return: 1 it is whole; 0 it
- * is not, or nothing is there; or error.
+ * One piece of a line, which is all there is; *fd: see socket_receive(). Return: 1 it is whole; 0
+ * it is not, or nothing is there; or error.
  */
 static int receive_piece(int fd, struct str *line, size_t max, int *received, struct error *err)
 {

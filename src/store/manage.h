@@ -9,9 +9,9 @@
  *   freeze          "ok", or "error <text>"
  *   {"net":...}     a JSON object (run/net_request.h), or "error <text>"
  *
- * The asker for a freeze holds the VM's .lock and sends its descriptor along. A flock belongs to the
- * open file, not to a process: so the VM stays locked until `run` is done with it, too, though the
- * asker may have given up waiting, or been killed.
+ * The asker for a freeze holds the VM's .lock and sends its descriptor along. A flock belongs to
+ * the open file, not to a process: so the VM stays locked until `run` is done with it, too, though
+ * the asker may have given up waiting, or been killed.
  */
 
 #include <stdbool.h>
@@ -44,9 +44,9 @@ struct manage_input {
 	struct str line;
 	int lock; /* the descriptor that came along, -1: none; owned */
 };
-#define MANAGE_INPUT_INIT                     \
-	{                                     \
-		.line = STR_INIT, .lock = -1  \
+#define MANAGE_INPUT_INIT                    \
+	{                                    \
+		.line = STR_INIT, .lock = -1 \
 	}
 void manage_input_release(struct manage_input *input);
 /*

@@ -183,8 +183,7 @@ static void test_long_lines(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_string_equal(answer.ptr, request.ptr);
 	str_addc(&request, 'x');
-	assert_fails(f, E_TOO_BIG, "bytes",
-		     manage_ask(&vm, request.ptr, 20000, &answer, &f->err));
+	assert_fails(f, E_TOO_BIG, "bytes", manage_ask(&vm, request.ptr, 20000, &answer, &f->err));
 }
 
 /* Whatever a client sends, nobody waits for it, and no line grows beyond its bound. */

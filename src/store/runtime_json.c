@@ -145,7 +145,8 @@ static int parse_texts(const json_t *object, struct runtime *rt, struct error *e
 	return r;
 }
 
-/* The array @key, of at most @max objects. Return: their number, 0 where there is none; or error. */
+/* The array @key, of at most @max objects. Return: their number, 0 where there is none; or error.
+ */
 static int get_list(const json_t *object, const char *key, size_t max, const json_t **list,
 		    struct error *err)
 {
