@@ -36,7 +36,8 @@ PORT = 7777  # open on the host
 CROWD = 200
 VNET_HEADER = 10  # bytes before each frame of a tap
 SETTLE = 0.03  # seconds after the control arrived, in which what was sent before it would have, too
-PATIENCE = 3.0
+PATIENCE = 5.0  # for what should come
+IMPATIENCE = 0.5  # ... for what should not, where nothing else tells that its time is over
 REFUSED, OK = 5, 0
 SOL_PACKET, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE, SIOCGIFHWADDR = 263, 23, 33, 0x8927
 
@@ -276,7 +277,7 @@ class Bench:
         self.rules = self.lab.etc / "linzer/net.rules"
         self.keepers, self.arrivals, self.ears = [], [], []
         self.numbers = iter(range(11, 20))
-        self.opened, self.member = False, None
+        self.opened, self.member, self.patience = False, None, PATIENCE
         try:
             if setup.guest.host_wide:
                 self.rules.write_text(setup.guest.host_wide)
@@ -519,18 +520,18 @@ def dial(bench, place, address, port, guest_port):
     mark, back = token(), token()
     if place == "other":
         client = Stream(bench, place, bench.other.address, random.randrange(20000, 60000), address, port)
-        if not client.connect(0.5):
+        if not client.connect(bench.patience):
             return False
         client.write(mark)
     else:
-        client = bench.lab.socket(place, socket.AF_INET, socket.SOCK_STREAM, timeout=0.5)
+        client = bench.lab.socket(place, socket.AF_INET, socket.SOCK_STREAM, timeout=bench.patience)
         try:
             client.connect((address, port))
             client.sendall(mark)
         except OSError:
             return False
     server = Stream(bench, "guest", bench.guest.address, guest_port)
-    if not server.accept(0.5):
+    if not server.accept(bench.patience):
         return False
     assert server.read(lambda data: mark in data), "a connection without its data"
     server.write(back)
@@ -550,21 +551,21 @@ def resolve(bench, name, place="guest", tcp=False, server=None):
     query, server = dns_query(name, random.randrange(65536)), server or guest.gateway
     if tcp:
         stream = Stream(bench, place, guest.address, random.randrange(20000, 60000), server, 53)
-        if not stream.connect(0.5):
+        if not stream.connect():
             return None
         stream.write(struct.pack("!H", len(query)) + query)
-        stream.read(lambda data: len(data) >= 2 and len(data) >= 2 + int.from_bytes(data[:2], "big"), 1.0)
+        stream.read(lambda data: len(data) >= 2 and len(data) >= 2 + int.from_bytes(data[:2], "big"))
         stream.close()
         answer = stream.received[2:]
     else:
-        answer = guest.ask_udp(server, 53, query, timeout=1.0)
+        answer = guest.ask_udp(server, 53, query)
     if not answer:
         return None
     # addresses are the last records; each of 16 bytes in the form that Zone writes
     return answer[3] & 15, [socket.inet_ntoa(answer[-4:])] if answer[3] & 15 == OK and answer[7] else []
 
 
-def lease(bench, kind, options=(), **fields):
+def lease(bench, kind, options=(), patience=PATIENCE, **fields):
     """Ask for a lease as a client does. -> what the server said, or None"""
-    answer = Dhcp(bench.guest).ask(kind, options, timeout=0.5, **fields)
+    answer = Dhcp(bench.guest).ask(kind, options, timeout=patience, **fields)
     return answer and answer[0]

@@ -17,7 +17,8 @@ import pytest
 import frames
 from conftest import ROOT
 from frames import TCP, UDP
-from isolation_lab import LAN, LAN_HOST, OK, PORT, REFUSED, ZONE, Field, dial, lease, resolve, token
+from isolation_lab import (IMPATIENCE, LAN, LAN_HOST, OK, PATIENCE, PORT, REFUSED, ZONE, Field, dial, lease, resolve,
+                           token)
 from isolation_table import Malformed, control_of, read_tables
 from netlab import (ACK, BROADCAST, DISCOVER, OFFER, RELEASE, REQUEST, UPLINK, WORLD, Dhcp, arp, dns_query, ipv4, ping,
                     random_mac, udp)
@@ -235,7 +236,7 @@ def dhcp(kind, expected, ask=False, **fields):
 
 
 def dhcp_foreign_client(b, mark):
-    return lease(b, REQUEST, [(50, socket.inet_aton(b.guest.address))], chaddr=random_mac()) == ACK
+    return lease(b, REQUEST, [(50, socket.inet_aton(b.guest.address))], b.patience, chaddr=random_mac()) == ACK
 
 
 def dhcp_client(target):
@@ -731,7 +732,7 @@ def field(request):
 def attempt(b, row):
     """Send it. -> (mark, what the builder returned)"""
     b.use(None)
-    b.sender, mark = row.sender, token()
+    b.sender, b.patience, mark = row.sender, PATIENCE if row.passes else IMPATIENCE, token()
     return mark, BUILDERS[row.id](b, mark)
 
 
