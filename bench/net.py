@@ -54,7 +54,9 @@ class Host:
 
     def serve(self):
         with self.lab.inside("world"):
-            self.server = subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
+            self.server = subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while ":1451 " not in pathlib.Path("/proc/thread-self/net/tcp6").read_text():  # 5201 listens
+                time.sleep(0.01)
         self.lab.cleanups.insert(0, self.end)
 
     def end(self):
@@ -86,9 +88,12 @@ class Host:
         return (self.arrived() - before) / (time.monotonic() - began) / 1000
 
 
-def plain(directory):
+def plain(directory, settings):
+    """The same settings of the interface: strict rp_filter, for one, costs a look-up of a route."""
     host = Host(directory)
     host.plug("veth0")
+    for path, value in settings.items():
+        host.lab.setting(path.replace(path.split("/")[2], "veth0"), value)
     host.lab.setting("ipv4/ip_forward", 1)
     host.lab.ip("world", f"route add {GUEST}/32 via {UPLINK}")
     host.serve()
@@ -104,13 +109,13 @@ class Filtered(Host):
         name = self.first.interface
         mac = json.loads(self.lab.ip("host", f"-j link show {name}"))[0]["address"]
         gate = self.lab.run("host", "nft", "list", "chain", "netdev", "linzer", name)
-        settings = self.settings(name)
+        self.before = self.settings(name)
         self.first.close_tap()
         self.lab.ip("host", f"link del {name}", check=False)
         self.plug(name, self.first.mac.hex(":"), self.first.address, self.first.gateway, mac)
         (self.lab.tmp / "gate").write_text(f"add chain netdev linzer {name}\ndelete chain netdev linzer {name}\n{gate}")
         self.lab.run("host", "nft", "-f", str(self.lab.tmp / "gate"))
-        for path, value in settings.items():
+        for path, value in self.before.items():
             self.lab.setting(path, value)
         self.serve()
 
@@ -190,10 +195,11 @@ def main():
         subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", PACKETS, ROOT / "bench/packets.c"], check=True)
         hosts = []
         try:
-            for kind in (plain, Filtered):
-                directory = pathlib.Path(tmp) / kind.__name__
+            directories = [pathlib.Path(tmp) / name for name in ("plain", "filtered")]
+            for directory in directories:
                 directory.mkdir()
-                hosts.append(kind(directory))
+            hosts.append(Filtered(directories[1]))
+            hosts.insert(0, plain(directories[0], hosts[0].before))
             print(f"{'':20} {'':8} {'no nft':>9} {'filtered':>9}        ratio   (load {os.getloadavg()[0]:.1f})", flush=True)
             good = True
             for vms in sizes:
