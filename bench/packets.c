@@ -5,7 +5,8 @@
  *
  * usage: packets ADDRESS/16 SECONDS PACKETS-PER-FLOW    (0: one flow)
  *
- * Flow number n goes to address and port number n of the prefix. Prints how many were sent.
+ * From port 9999; flow number n goes to address and port number n of the prefix. Prints how many
+ * were sent.
  */
 
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BATCH = 64, PAYLOAD = 18, FIRST_PORT = 10000, ADDRESSES = 65000 };
+enum { BATCH = 64, PAYLOAD = 18, FIRST_PORT = 10000, FROM_PORT = 9999, ADDRESSES = 65000 };
 
 static double now(void)
 {
@@ -43,10 +44,11 @@ int main(int argc, char **argv)
 	struct mmsghdr batch[BATCH];
 	unsigned long sent = 0, per_flow;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_in from = { .sin_family = AF_INET, .sin_port = htons(FROM_PORT) };
 	uint32_t network;
 	double end;
 
-	if (argc != 4 || fd < 0)
+	if (argc != 4 || fd < 0 || bind(fd, (const struct sockaddr *)&from, sizeof(from)) < 0)
 		return 2;
 	network = ntohl(inet_addr(argv[1]));
 	end = now() + atof(argv[2]);

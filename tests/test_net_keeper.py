@@ -633,6 +633,63 @@ def test_probe_never_passes_while_helpers_come_and_go(lab, seconds):
     assert gone(lab, 0)
 
 
+def state(lab):
+    """All that a host's network is: what a cycle must not change."""
+    with lab.inside("host"):
+        settings = {str(p): p.read_text() for p in pathlib.Path("/proc/sys/net/ipv4").glob("conf/*/forwarding")}
+        flows = pathlib.Path("/proc/thread-self/net/nf_conntrack").read_text()
+    rules = [lab.ip("host", words) for words in ("-o link show up0", "-4 rule", "-4 route show table all", "-4 addr")]
+    return settings, rules, lab.leftovers(), [line for line in flows.splitlines() if "192.168.64." in line]
+
+
+def files():
+    """Of the helper: descriptors and processes are its own, files would be here."""
+    return sorted(str(p) for d in ("/run/linzer", "/tmp", "/var/tmp") for p in pathlib.Path(d).glob("*linzer-net*"))
+
+
+def cycle(lab, chance, mac):
+    """Start, use, end one network, one in four by SIGKILL. -> was it killed?"""
+    keeper = Keeper(lab, mac=mac, exposed=((2000, 22),))
+    kill = chance.random() < 0.25
+    try:
+        if kill and chance.random() < 0.5:  # somewhere in its start
+            keeper.send_start()
+            time.sleep(chance.random() * 0.15)
+        else:
+            keeper.start()
+            keeper.guest.send(udp(keeper.address, 5555, WORLD, 9, b"x"))
+        if kill:
+            keeper.process.kill()
+        talker = keeper.process.pid
+        keeper.close()
+        status = keeper.wait()
+        assert kill or status == 0, keeper.process.stderr.read()
+        assert not pathlib.Path(f"/proc/{talker}").exists()
+    finally:
+        keeper.end()
+    return kill
+
+
+@pytest.mark.parametrize("cycles", [30, pytest.param(1000, marks=pytest.mark.soak)])
+def test_cycles_leave_nothing_behind(lab, cycles):
+    """... in a subnet of six addresses, so that one that is not given back would be missed."""
+    conf(lab, "subnet = 192.168.64.0/29\n")
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    lab.up().stop()
+    before, before_files = state(lab), files()
+    for n in range(cycles):
+        killed = cycle(lab, chance, random_mac() if n % 2 else b"\x52\x54\0\1\2\3")
+        if not killed:
+            assert state(lab) == before, (seed, n)
+    if killed:
+        lab.up().stop()
+    assert state(lab) == before, seed
+    assert files() == before_files
+    helpers = [p for p in pathlib.Path("/proc").glob("[0-9]*/comm") if p.read_text().startswith("linzer-")]
+    assert helpers == []
+
+
 # Privilege and hostile callers
 
 def hostile_messages():

@@ -108,6 +108,27 @@ static unsigned count_ours(const struct rtnl_links *links)
 	return n;
 }
 
+/* The connections of a guest whose keeper was killed. */
+static int forget_flows_of(const char *tap, struct error *err)
+{
+	struct in_addr address;
+	int r = subnet_interface_address(tap, &address) ? flows_forget(address, err) : 0;
+
+	return r < 0 ? r : 0;
+}
+
+static int forget_all_flows(int lock, struct error *err)
+{
+	cleanup_(rules_taps_release) struct rules_taps taps = VEC_INIT;
+	auto_str answer = STR_INIT;
+	int r = ask_filter(RULES_LIST_TAPS, lock, &answer, err);
+
+	rules_read_taps(answer.ptr, &taps);
+	for (size_t i = 0; r == 0 && i < taps.len; i++)
+		r = forget_flows_of(taps.items[i].name, err);
+	return r;
+}
+
 /* There is no guest (any more): the host becomes as it was. */
 static int remove_skeleton(int lock, struct error *err)
 {
@@ -115,6 +136,8 @@ static int remove_skeleton(int lock, struct error *err)
 	auto_str text = STR_INIT, answer = STR_INIT;
 	int r = doors_close_all(lock, err);
 
+	if (r == 0)
+		r = forget_all_flows(lock, err);
 	if (r == 0)
 		r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 	if (r == -ENOENT)
@@ -296,6 +319,7 @@ static int make_sockets(struct network *net, struct error *err)
 static int install_filter(struct network *net, const struct survey *s, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
+	int r;
 
 	for (size_t i = 0; i < s->taps.len; i++)
 		if (!has_link(s, s->taps.items[i].name))
@@ -309,7 +333,11 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 	for (size_t i = 0; i < net->granted.count; i++)
 		rules_add_named(&text, net->guest.name, net->granted.items[i].address);
 	net->filtered = true;
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	for (size_t i = 0; r == 0 && i < s->taps.len; i++)
+		if (!has_link(s, s->taps.items[i].name))
+			r = forget_flows_of(s->taps.items[i].name, err);
+	return r;
 }
 
 static int open_tap(struct network *net, struct error *err)
