@@ -28,7 +28,7 @@ from conftest import BUILD
 NET = BUILD / "linzer-net"
 MAGIC = 0x4C5A4E32
 START, POLICY, COUNT, STARTED, FAILED, LEASED, CHANGED, COUNTED = range(1, 9)
-MESSAGE = struct.Struct("=II3Q6sBB4s4sI16s256s4x")
+MESSAGE = struct.Struct("=II3Q6sBB4s4sI16s16s256s4x")
 START_FORM = struct.Struct("=IIBB6s4sI16s256s")
 RULE = struct.Struct("=8B4s4s4H")
 SHARED, SOFTNET, HOST_ONLY, BRIDGED = range(1, 5)
@@ -254,9 +254,9 @@ class Keeper:
         data, fds, _, _ = socket.recv_fds(self.sock, 4096, 4)
         if not data:
             return None
-        _, kind, gate, out, into, mac, isolated, _, address, gateway, prefix, interface, text = MESSAGE.unpack(data)
+        _, kind, gate, out, into, mac, isolated, _, address, gateway, prefix, interface, neighbours, text = MESSAGE.unpack(data)
         fields = dict(mac=mac, address=socket.inet_ntoa(address), gateway=socket.inet_ntoa(gateway),
-                      prefix=prefix, interface=interface.rstrip(b"\0").decode(), isolated=isolated,
+                      prefix=prefix, interface=interface.rstrip(b"\0").decode(), neighbours=neighbours.rstrip(b"\0").decode(), isolated=isolated,
                       drops=(gate, out, into), text=text.rstrip(b"\0").decode())
         return kind, fields, fds
 
@@ -266,7 +266,7 @@ class Keeper:
         return self.wait_for(CHANGED, FAILED)
 
     def count(self):
-        self.sock.send(MESSAGE.pack(MAGIC, COUNT, 0, 0, 0, b"", 0, 0, b"", b"", 0, b"", b""))
+        self.sock.send(MESSAGE.pack(MAGIC, COUNT, 0, 0, 0, b"", 0, 0, b"", b"", 0, b"", b"", b""))
         return self.wait_for(COUNTED)[1]["drops"]
 
     def wait_for(self, *kinds):

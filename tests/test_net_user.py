@@ -4,16 +4,15 @@
 import contextlib
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 
 import pytest
 
+import scratch
 from netlab import (ACK, CHANGED, FAILED, HOST_ONLY, LEASED, NET, OUT, REQUEST, BRIDGED, SOFTNET, STARTED, TO_GUESTS,
                     TO_HOST, TO_WORLD, UPLINK, WORLD, Dhcp, Keeper, Lab, Resolver, arp, dns_query, policy, random_mac,
                     rule, sh, tcp, udp)
@@ -33,15 +32,14 @@ class User:
     def __init__(self, lab):
         self.lab, self.uid = lab, 61000 + lab.number
         assert self.processes() == [], "somebody is this user"
+        self.directories = contextlib.ExitStack()
         lab.cleanups.append(self.end)
-        self.directories = []
         self.run = self.directory()
 
     def directory(self):
         """A new one, with a short path that the user reaches."""
-        path = pathlib.Path(tempfile.mkdtemp(prefix="lzu", dir="/tmp"))
+        path = self.directories.enter_context(scratch.directory())
         os.chown(path, self.uid, self.uid)
-        self.directories.append(path)
         return path
 
     def words(self, *environment, mounts=TUN_FOR_ALL):
@@ -99,8 +97,7 @@ class User:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for directory in self.directories:
-            shutil.rmtree(directory)
+        self.directories.close()
 
 
 class UserKeeper(Keeper):

@@ -415,6 +415,14 @@ static int has_lost_table(const struct bridged *card, struct error *err)
 	}
 }
 
+void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX])
+{
+	if (card->host_index)
+		part_name(card->name, HOST, name);
+	else
+		memcpy(name, card->parent, NET_NAME_MAX);
+}
+
 int bridged_look_after(struct bridged *card, struct error *err)
 {
 	int lost = has_lost_table(card, err);

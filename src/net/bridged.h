@@ -73,6 +73,8 @@ int bridged_count(const struct bridged *card, struct net_drops *drops, struct er
  * addresses changed, its way to the guest is put back.
  */
 int bridged_look_after(struct bridged *card, struct error *err) must_use_;
+/* The host's interface whose neighbour the guest is: the bridge, or the host's macvlan. */
+void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX]);
 /* Remove it all; closes what is open. */
 int bridged_down(struct bridged *card, struct error *err) must_use_;
 

@@ -49,6 +49,7 @@ void card_describe(const struct card *card, struct net_message *m)
 		m->address = card->lan.address;
 		memcpy(m->mac, card->lan.mac, sizeof(m->mac));
 		memcpy(m->interface, card->lan.name, sizeof(m->interface));
+		bridged_neighbours(&card->lan, m->neighbours);
 		return;
 	}
 	m->address = g->address;
@@ -56,6 +57,7 @@ void card_describe(const struct card *card, struct net_message *m)
 	m->prefix = g->prefix;
 	memcpy(m->mac, g->mac, sizeof(m->mac));
 	memcpy(m->interface, g->name, sizeof(m->interface));
+	memcpy(m->neighbours, g->name, sizeof(m->neighbours));
 }
 
 void card_set_up_talker(const struct card *card, struct talker_setup *setup)

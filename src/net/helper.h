@@ -95,6 +95,8 @@ struct net_message {
 	struct in_addr gateway;
 	uint32_t prefix; /* bits */
 	char interface[NET_NAME_MAX]; /* STARTED: the tap's name */
+	char neighbours[NET_NAME_MAX]; /* ... and whose neighbour the guest is for the host: the
+					* tap; BRIDGED: the bridge, or the host's macvlan */
 	char text[NET_TEXT_MAX]; /* FAILED: one line for the user */
 };
 

@@ -102,6 +102,7 @@ int net_message_check_answer(const void *bytes, size_t len, struct error *err)
 	if (kind < NET_STARTED || kind >= NET_KIND_MAX)
 		return error_set(err, E_PROTOCOL, "network helper: answer of unknown kind");
 	if (!memchr(m.interface, '\0', sizeof(m.interface)) ||
+	    !memchr(m.neighbours, '\0', sizeof(m.neighbours)) ||
 	    !memchr(m.text, '\0', sizeof(m.text)))
 		return error_set(err, E_PROTOCOL, "network helper: answer without an end of text");
 	return 0;

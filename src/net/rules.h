@@ -13,7 +13,9 @@
  * before any protocol of the host sees the frame: the gate that lets through
  * only ARP and IPv4 with the guest's own MAC and address.
  *
- * Answers pass by the state of their flow. A new flow is looked up in the maps
+ * What belongs to a flow that has passed once (conntrack calls it confirmed) passes, in both
+ * directions; "established" would be only what has been answered, and a one-way flow of UDP
+ * would pay for the policy with each packet. A new flow is looked up in the maps
  * `out` (by the interface where it comes from) and `in` (where it goes to), which
  * jump to the guest's own chains: the policy. So a packet costs the same
  * whether two or a thousand guests run, and one without a new flow costs no

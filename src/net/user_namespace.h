@@ -34,9 +34,9 @@ bool user_namespace_needed(void);
  * namespace, and files of root's look like somebody else's; what has to be
  * of the host (ports, net.conf) is opened before.
  */
-int user_namespace_join(struct user_namespace *ns, const struct subnet *pools, size_t pool_count,
+int user_namespace_join(struct user_namespace *u, const struct subnet *pools, size_t pool_count,
 			struct error *err) must_use_;
 /* At the very end: the last one ends the namespaces. After a failed join, too. */
-void user_namespace_leave(struct user_namespace *ns);
+void user_namespace_leave(struct user_namespace *u);
 
 #endif
