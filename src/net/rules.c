@@ -19,10 +19,13 @@ static const char declarations[] =
 	"add map " INET " taps { type ifname : ipv4_addr; }\n"
 	"add set " INET " opened { type ifname; }\n"
 	"add set " INET " guests { type ifname . ipv4_addr; }\n"
+	"add set " INET " addresses { type ipv4_addr; }\n"
+	"add set " INET " gateways { type ifname . ipv4_addr; }\n"
 	"add set " INET " ported { type inet_proto; }\n"
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
 	"add map " INET " out { type ifname : verdict; }\n"
 	"add map " INET " in { type ifname : verdict; }\n"
+	"add chain " INET " related\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
 	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
 	"add chain " INET " output { type filter hook output priority filter - 10; }\n"
@@ -33,11 +36,17 @@ static const char declarations[] =
  * In the chains' order: to the host (DHCP went to the talker's packet socket
  * already); through the host; from the host. "accept" ends our chain only:
  * the host's own firewall still has its say. DHCP goes to nobody but the talker, and a guest is
- * no server of it.
+ * no server of it. Who else speaks in a guest's name could write down flows that the guest's
+ * policy forbids. An error belongs to a flow, but not yet to who sends it: NAT would carry a
+ * guest's error about another one's flow to that one.
  */
 static const char skeleton_rules[] =
 	"add element " INET " ported { tcp, udp }\n"
+	"flush chain " INET " related\n"
+	"add rule " INET " related iifname . ct original ip saddr @guests accept\n"
+	"add rule " INET " related iifname . ct reply ip saddr @guests accept\n"
 	"flush chain " INET " input\n"
+	"add rule " INET " input iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " input iifgroup != " GROUP " accept\n"
 	"add rule " INET " input meta nfproto != ipv4 drop\n"
 	"add rule " INET " input udp dport 67 drop\n"
@@ -45,20 +54,25 @@ static const char skeleton_rules[] =
 	"add rule " INET " input iifname . ip saddr != @guests drop\n"
 	"add rule " INET " input fib daddr type != local drop\n"
 	"add rule " INET " input ct state established accept\n"
-	"add rule " INET " input meta l4proto icmp ct state related accept\n"
-	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 accept\n"
-	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 accept\n"
+	"add rule " INET " input meta l4proto icmp ct state related jump related\n"
+	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 "
+	"iifname . ct original ip daddr @gateways accept\n"
+	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 "
+	"iifname . ct original ip daddr @gateways accept\n"
 	"add rule " INET " input ct state != new drop\n"
 	"add rule " INET " input tcp flags & (fin | syn | rst | ack) != syn drop\n"
 	"add rule " INET " input iifname vmap @out\n"
 	"flush chain " INET " forward\n"
+	"add rule " INET " forward iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP
 	" iifname @opened drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
 	"add rule " INET " forward meta nfproto != ipv4 drop\n"
 	"add rule " INET " forward ct state established accept\n"
-	"add rule " INET " forward meta l4proto icmp ct state related accept\n"
+	"add rule " INET " forward iifgroup != " GROUP
+	" meta l4proto icmp ct state related accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " drop\n"
+	"add rule " INET " forward meta l4proto icmp ct state related jump related\n"
 	"add rule " INET " forward udp dport 67 drop\n"
 	"add rule " INET " forward udp sport 67 drop\n"
 	"add rule " INET " forward iifname . ip saddr != @guests drop\n"
@@ -146,6 +160,8 @@ static void add_elements(struct str *text, const struct rules_guest *g)
 
 	str_addf(text, "add element " INET " taps { \"%s\" : %s }\n", g->name, gateway.text);
 	str_addf(text, "add element " INET " guests { \"%s\" . %s }\n", g->name, address.text);
+	str_addf(text, "add element " INET " addresses { %s }\n", address.text);
+	str_addf(text, "add element " INET " gateways { \"%s\" . %s }\n", g->name, gateway.text);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . udp : %u }\n", g->name,
 		 gateway.text, g->dns_udp);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . tcp : %u }\n", g->name,
@@ -160,6 +176,8 @@ static void delete_elements(struct str *text, const char *name, struct in_addr g
 
 	str_addf(text, "delete element " INET " taps { \"%s\" }\n", name);
 	str_addf(text, "delete element " INET " guests { \"%s\" . %s }\n", name, address.text);
+	str_addf(text, "delete element " INET " addresses { %s }\n", address.text);
+	str_addf(text, "delete element " INET " gateways { \"%s\" . %s }\n", name, gateway.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . udp }\n", name,
 		 gateway.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . tcp }\n", name,

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a review of linzer-net looked for: ways around a policy by the kernel's table of connections."""
+
+import errno
+import socket
+import struct
+
+import pytest
+
+from netlab import (OUT, TO_GUESTS, TO_HOST, UPLINK, WORLD, Lab, checksum, ipv4, policy, rule, udp)
+
+CLOSED = policy([rule(0, remotes=TO_GUESTS), rule(0, OUT, TO_HOST)])
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.end()
+
+
+def icmp_error(source, target, quoted, kind=3, code=3):
+    head = struct.pack("!BBHI", kind, code, 0, 0)
+    data = head + quoted
+    return ipv4(source, target, 1, head[:2] + struct.pack("!H", checksum(data)) + data[4:])
+
+
+def udp_socket(lab, namespace, bind=None, timeout=0.5):
+    return lab.socket(namespace, socket.AF_INET, socket.SOCK_DGRAM, bind=bind, timeout=timeout)
+
+
+def receives(sock):
+    """-> who sent what came, None: nothing came; or the error's name."""
+    try:
+        return sock.recvfrom(2000)[1]
+    except TimeoutError:
+        return None
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+
+def raw_socket(lab, namespace):
+    """Sends IPv4 packets as they are given."""
+    s = lab.socket(namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    return s
+
+
+# ICMP errors belong to a flow: to whose?
+
+def test_guest_sends_no_errors_about_another_guests_flows(lab):
+    one, two = lab.up(policy=CLOSED).guest, lab.up(policy=CLOSED).guest
+    server = udp_socket(lab, "world", (WORLD, 7777))
+    two.send(udp(two.address, 5555, WORLD, 7777, b"x"))
+    host, port = receives(server)
+    assert host == UPLINK
+    one.send(icmp_error(one.address, UPLINK, udp(UPLINK, port, WORLD, 7777, b"x")))
+    assert not two.wait(lambda p: p.proto == 1, 0.5), "NAT carried it to the other guest"
+    # whereas one from the world is for the guest
+    raw_socket(lab, "world").sendto(icmp_error(WORLD, UPLINK, udp(UPLINK, port, WORLD, 7777, b"x")), (UPLINK, 0))
+    assert two.wait(lambda p: p.proto == 1 and p.source == WORLD)
+
+
+def test_guest_sends_no_errors_about_the_hosts_flows(lab):
+    guest = lab.up(policy=CLOSED).guest
+    server = udp_socket(lab, "world", (WORLD, 7777))
+    client = udp_socket(lab, "host", (UPLINK, 6666))
+    client.connect((WORLD, 7777))
+    client.send(b"x")
+    assert receives(server) == (UPLINK, 6666)
+    guest.send(icmp_error(guest.address, UPLINK, udp(UPLINK, 6666, WORLD, 7777, b"x")))
+    assert receives(client) is None
+
+
+def test_guest_sends_errors_about_its_own_flows(lab):
+    guest = lab.up(policy=CLOSED).guest
+    server = udp_socket(lab, "world", (WORLD, 7777))
+    guest.send(udp(guest.address, 5555, WORLD, 7777, b"x"))
+    server.connect(receives(server))
+    server.send(b"answer")
+    assert guest.wait(lambda p: p.proto == 17)
+    guest.send(icmp_error(guest.address, WORLD, udp(WORLD, 7777, guest.address, 5555, b"answer")))
+    assert receives(server) == "ECONNREFUSED"
+
+
+def test_guest_refuses_what_the_host_sends(lab):
+    guest = lab.up(policy=CLOSED).guest
+    guest.router_mac()
+    client = udp_socket(lab, "host")
+    client.connect((guest.address, 7777))
+    client.send(b"x")
+    packet = guest.wait(lambda p: p.proto == 17)
+    guest.send(icmp_error(guest.address, guest.gateway, packet.body[:28]))
+    assert receives(client) == "ECONNREFUSED"
+
+
+# The world in a guest's name
+
+def test_world_does_not_speak_in_a_guests_name_to_a_guest(lab):
+    one, two = lab.up(policy=policy([])).guest, lab.up(policy=policy([])).guest
+    for where in ("all", "up0"):
+        lab.setting(f"ipv4/conf/{where}/rp_filter", 0)
+    one.send(udp(one.address, 5555, two.address, 7777, b"x"))
+    assert two.wait(lambda p: p.proto == 17)
+    two.send(udp(two.address, 7777, one.address, 5555, b"answer"))
+    assert one.wait(lambda p: p.proto == 17)
+    lab.ip("world", f"route add {two.address} via {UPLINK}")
+    raw_socket(lab, "world").sendto(udp(one.address, 5555, two.address, 7777, b"spoofed"), (two.address, 0))
+    assert not two.wait(lambda p: p.proto == 17, 0.5)
+
+
+def test_world_does_not_open_the_host_to_a_guest(lab):
+    """A neighbour's packet in the guest's name writes down a flow that the guest's policy forbids."""
+    guest = lab.up(policy=CLOSED).guest
+    for where in ("all", "up0"):
+        lab.setting(f"ipv4/conf/{where}/rp_filter", 0)
+    server = udp_socket(lab, "host", (UPLINK, 7777))
+    guest.send(udp(guest.address, 5555, UPLINK, 7777, b"x"))
+    assert receives(server) is None
+    raw_socket(lab, "world").sendto(udp(guest.address, 5555, UPLINK, 7777, b"spoofed"), (UPLINK, 0))
+    if client := receives(server):
+        server.sendto(b"answer", client)
+    guest.send(udp(guest.address, 5555, UPLINK, 7777, b"x"))
+    assert receives(server) is None
+
+
+# The input path of DNS
+
+def test_the_hosts_own_redirect_of_dns_opens_nothing(lab):
+    guest = lab.up(policy=CLOSED).guest
+    server = udp_socket(lab, "host", ("0.0.0.0", 7777))
+    lab.run("host", "nft", "table ip admin { chain p { type nat hook prerouting priority dstnat; "
+            "udp dport 53 redirect to :7777; }; }")
+    guest.send(udp(guest.address, 5555, WORLD, 53, b"x"))
+    assert receives(server) is None
