@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from netlab import (OUT, TO_GUESTS, TO_HOST, UPLINK, WORLD, Lab, checksum, ipv4, policy, rule, udp)
+from netlab import (CHANGED, IN, OUT, TO_GUESTS, TO_HOST, UPLINK, WORLD, Lab, checksum, ipv4, policy, rule, udp)
 
 CLOSED = policy([rule(0, remotes=TO_GUESTS), rule(0, OUT, TO_HOST)])
 
@@ -132,3 +132,82 @@ def test_the_hosts_own_redirect_of_dns_opens_nothing(lab):
             "udp dport 53 redirect to :7777; }; }")
     guest.send(udp(guest.address, 5555, WORLD, 53, b"x"))
     assert receives(server) is None
+
+
+# A policy that changes, of either side
+
+def pair_that_talks(lab):
+    """-> two keepers whose guests have a flow that the first one opened."""
+    one, two = (lab.up(policy=policy([])) for _ in range(2))
+    talk(one.guest, two.guest)
+    return one, two
+
+
+def send_there(one, two, data):
+    one.send(udp(one.address, 5555, two.address, 7777, data))
+    return two.wait(lambda p: p.proto == 17 and p.payload[8:] == data, 0.5) is not None
+
+
+def send_back(one, two, data):
+    two.send(udp(two.address, 7777, one.address, 5555, data))
+    return one.wait(lambda p: p.proto == 17 and p.payload[8:] == data, 0.5) is not None
+
+
+def talk(one, two):
+    assert send_there(one, two, b"a") and send_back(one, two, b"b") and send_there(one, two, b"c")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_either_sides_new_policy_cuts_a_flow_of_guests(lab, side):
+    keepers = pair_that_talks(lab)
+    assert keepers[side].set_policy(policy([rule(0, remotes=TO_GUESTS)]))[0] == CHANGED
+    one, two = (k.guest for k in keepers)
+    assert not send_back(one, two, b"d") and not send_there(one, two, b"e") and not send_back(one, two, b"f")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_one_direction_closed_cuts_only_flows_opened_in_it(lab, side):
+    """The opener's OUT or the other one's IN ends the flow; what the other one opens then passes."""
+    keepers = pair_that_talks(lab)
+    one, two = (k.guest for k in keepers)
+    assert keepers[side].set_policy(policy([rule(0, (OUT, IN)[side], TO_GUESTS)]))[0] == CHANGED
+    assert not send_there(one, two, b"d")
+    assert send_back(one, two, b"e") and send_there(one, two, b"answer to it")
+
+
+# Addresses that are not the host's, but whose packets it would take
+
+def test_broadcasts_and_odd_addresses_do_not_reach_the_host(lab):
+    guest = lab.up(policy=policy([])).guest
+    lab.setting("ipv4/conf/all/route_localnet", 1)
+    server = udp_socket(lab, "host", ("0.0.0.0", 7777), timeout=0.3)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    lab.ip("host", "addr change 198.51.100.1/24 brd 198.51.100.255 dev up0")
+    lab.ip("host", "route add local 203.0.113.0/24 dev lo")
+    guest.send(udp(guest.address, 5555, "203.0.113.9", 7777, b"x"))
+    assert receives(server), "an address that is local by a route is the host's"
+    odd = ["198.51.100.255", "198.51.100.0", "255.255.255.255", "0.0.0.0", "127.0.0.1", "127.9.9.9", "224.0.0.1",
+           guest.gateway[:guest.gateway.rindex(".")] + ".255"]
+    for address in odd:
+        guest.send(udp(guest.address, 5555, address, 7777, b"x"))
+        assert receives(server) is None, address
+    assert guest.pings(guest.gateway)
+
+
+def test_an_address_that_is_local_by_a_route_is_the_hosts_for_a_policy(lab):
+    guest = lab.up(policy=CLOSED).guest
+    server = udp_socket(lab, "host", ("0.0.0.0", 7777))
+    lab.ip("host", "route add local 203.0.113.0/24 dev lo")
+    guest.send(udp(guest.address, 5555, "203.0.113.9", 7777, b"x"))
+    assert receives(server) is None
+
+
+# NAT's ports
+
+def test_guest_takes_no_port_at_which_the_host_serves(lab):
+    guest = lab.up().guest
+    server, peer = udp_socket(lab, "host", (UPLINK, 5182)), udp_socket(lab, "world", (WORLD, 5182))
+    guest.send(udp(guest.address, 5182, WORLD, 5182, b"x"))
+    assert receives(peer)
+    peer.sendto(b"to the host", (UPLINK, 5182))
+    assert receives(server) == (WORLD, 5182)

@@ -9,6 +9,12 @@
 #define INET "inet linzer"
 #define NETDEV "netdev linzer"
 #define GROUP "19546"
+/*
+ * A guest's flow takes its port of the host's from whoever serves there, for that remote address
+ * and port. So it gets one of those from which clients send (the kernel's ip_local_port_range
+ * begins with the same); a guest's own kernel uses them, too, and keeps what it chose.
+ */
+#define PORTS "32768-65535"
 
 _Static_assert(RULES_GROUP == 19546, "GROUP is RULES_GROUP in decimal");
 
@@ -96,6 +102,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " service iifgroup " GROUP " tcp dport 53 "
 	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
 	"flush chain " INET " source\n"
+	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP
+	" meta l4proto { tcp, udp } masquerade to :" PORTS "\n"
 	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP " masquerade\n";
 
 struct dotted {
