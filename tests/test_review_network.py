@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a review of linzer-net looked for: ways around a policy by the kernel's table of connections."""
 
+import contextlib
 import errno
 import socket
 import struct
@@ -211,3 +212,31 @@ def test_guest_takes_no_port_at_which_the_host_serves(lab):
     assert receives(peer)
     peer.sendto(b"to the host", (UPLINK, 5182))
     assert receives(server) == (WORLD, 5182)
+
+
+# A `run` that was taken over kills its keeper, keeps the tap, and waits until root loads a firewall anew
+
+def reaches(guest, server):
+    with contextlib.suppress(OSError):  # the tap is down
+        guest.send(udp(guest.address, 5555, server.getsockname()[0], 7777, b"x"))
+    return receives(server)
+
+
+def test_next_keeper_closes_the_tap_of_a_killed_one(lab):
+    """Flows that were opened while there was no filter end, too."""
+    keeper = lab.up(policy=policy([rule(0)]))
+    guest = keeper.guest
+    guest.router_mac()
+    host, world = udp_socket(lab, "host", (UPLINK, 7777)), udp_socket(lab, "world", (WORLD, 7777))
+    keeper.process.kill()
+    keeper.wait()
+    assert not reaches(guest, host) and not reaches(guest, world)
+    lab.run("host", "nft", "flush ruleset; table ip admin { chain f { type filter hook forward priority 0; "
+            "ct state established accept; }; }")
+    lab.ip("world", f"route add {guest.address} via {UPLINK}")
+    sender = reaches(guest, world)
+    assert sender == (guest.address, 5555), "nothing is left to close it"
+    world.sendto(b"answer", sender)
+    assert guest.wait(lambda p: p.proto == 17) and reaches(guest, world)
+    lab.up()
+    assert not reaches(guest, host) and not reaches(guest, world)
