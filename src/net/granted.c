@@ -24,6 +24,11 @@ static size_t find(const struct granted *granted, struct in_addr address)
 	return i;
 }
 
+uint64_t granted_until(uint64_t life, uint64_t now)
+{
+	return (now + life + GRANTED_STEP_MS - 1) / GRANTED_STEP_MS * GRANTED_STEP_MS;
+}
+
 bool granted_has(const struct granted *granted, struct in_addr address)
 {
 	return find(granted, address) < granted->count;
@@ -33,7 +38,7 @@ int granted_add(struct granted *granted, const char *name, struct in_addr addres
 		uint64_t now)
 {
 	uint64_t life = (uint64_t)ttl * 1000;
-	uint64_t until = now + (life < GRANTED_LIFE_MS ? GRANTED_LIFE_MS : life);
+	uint64_t until = granted_until(life < GRANTED_LIFE_MS ? GRANTED_LIFE_MS : life, now);
 	size_t i = find(granted, address);
 
 	if (i == GRANTED_MAX)

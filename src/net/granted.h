@@ -17,7 +17,7 @@
 
 struct strings;
 
-enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000 };
+enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000, GRANTED_STEP_MS = 5 * 1000 };
 
 struct grant {
 	struct in_addr address;
@@ -30,6 +30,11 @@ struct granted {
 	size_t count;
 };
 
+/*
+ * When (ms) that ends which lives for @life ms from @now on: up to GRANTED_STEP_MS later, so that
+ * many end at once. To look for their flows costs.
+ */
+uint64_t granted_until(uint64_t life, uint64_t now);
 bool granted_has(const struct granted *granted, struct in_addr address);
 /*
  * @name has @address for @ttl seconds, but at least for GRANTED_LIFE_MS.
