@@ -240,3 +240,33 @@ def test_next_keeper_closes_the_tap_of_a_killed_one(lab):
     assert guest.wait(lambda p: p.proto == 17) and reaches(guest, world)
     lab.up()
     assert not reaches(guest, host) and not reaches(guest, world)
+
+
+# Whoever drives the helper by hand
+
+def ends_clean(lab, keeper):
+    keeper.sock.close()
+    keeper.wait(10)
+    keeper.close_tap()
+    return lab.leftovers() == ([], "", [])
+
+
+def test_flood_of_policies_unread_and_then_gone(lab):
+    keeper = lab.up(policy=CLOSED)
+    keeper.sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+        for _ in range(1000):
+            socket.send_fds(keeper.sock, [CLOSED], [0, 0, 0])
+    assert ends_clean(lab, keeper)
+
+
+@pytest.mark.parametrize("packets", [[], ["start"], ["start", "start"], ["policy"], ["start", b""], [b""],
+                                     ["start", b"\0" * 205585], ["start", "policy", "start"],
+                                     ["start", "policy", b"x"]])
+def test_any_order_of_packets_ends_clean(lab, packets):
+    keeper = lab.keeper(policy=None)
+    forms = {"start": keeper.request(), "policy": CLOSED}
+    for packet in packets:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            keeper.sock.send(forms.get(packet, packet))
+    assert ends_clean(lab, keeper)
