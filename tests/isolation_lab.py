@@ -320,8 +320,9 @@ class Bench:
         """From now on our filter lets through all, and so does the kernel as far as it can."""
         self.opened = True
         listed = json.loads(self.lab.run("host", "nft", "-j", "list", "chains"))["nftables"]
-        ours = [c for c in (entry.get("chain", {}) for entry in listed) if c.get("table", "").startswith("linzer")]
-        rules = [f"insert rule {c['family']} {c['table']} {c['name']} accept;" for c in ours if c.get("type") == "filter"]
+        chains = [entry["chain"] for entry in listed if "chain" in entry]
+        rules = [f"insert rule {c['family']} {c['table']} {c['name']} accept;" for c in chains
+                 if c.get("type") == "filter" and c["table"].startswith(("linzer", "lz"))]
         assert rules
         self.lab.run("host", "nft", "".join(rules))
         for where in ("all", *self.lab.taps()):
@@ -440,6 +441,8 @@ class Bench:
         for keeper in self.keepers:
             keeper.end()
             self.lab.keepers.remove(keeper)
+        # who comes next has the same address on the LAN, and another MAC
+        self.lab.ip("host", f"neigh flush dev {self.field.lan_on}")
 
 
 class Stream:

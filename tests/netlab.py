@@ -270,7 +270,7 @@ class Keeper:
         return self.wait_for(COUNTED)[1]["drops"]
 
     def wait_for(self, *kinds):
-        while (answer := self.receive())[0] not in kinds:
+        while (answer := self.receive() or (None, {"text": self.last_words()}))[0] not in kinds:
             assert answer[0] == LEASED, answer
         return answer
 
@@ -295,6 +295,10 @@ class Keeper:
         os.set_inheritable(self.tap, False)
         os.set_blocking(self.tap, False)
         self.guest = Guest(self)
+
+    def last_words(self):
+        self.wait()
+        return self.process.stderr.read()
 
     def close(self):
         """What `run` does at its end; QEMU may still hold the tap."""

@@ -104,7 +104,8 @@ def fresh(target="1.1.1.1", source="guest", dhcp=(), passed=0):
                 Dhcp(guest).send(kind, source=guest.address, target=guest.gateway, ciaddr=guest.address)
             else:
                 assert lease(b, kind, [(50, socket.inet_aton(guest.address))]) == ACK
-        b.send("guest", packet(b, UDP, target, mark, source=source))
+        # not by b.send(): it would ask who has the address, and show its own
+        guest.send(packet(b, UDP, target, mark, source=source), to=b.field.own_mac("lan") if guest.bridged else None)
     return build
 
 
@@ -521,6 +522,7 @@ TEXT = {
     "text-whitelist-world": udp_to("8.8.8.8"),
     "text-whitelist-host": udp_to("gateway"),
     "text-whitelist-from-host": tcp_to("guest", 22),
+    "text-whitelist-dns": asks("example.org"),
     "text-block-local-out": udp_to("gateway"),
     "text-block-local-uplink": udp_to("uplink"),
     "text-block-local-in": tcp_to("guest", 22),
@@ -611,6 +613,7 @@ HOST_ONLY = {
     "hostonly-host": tcp_to("gateway"),
     "hostonly-from-host": tcp_to("guest", 22),
     "hostonly-dhcp": dhcp(DISCOVER, OFFER),
+    "hostonly-dns": refused("example.org"),
     "hostonly-world": udp_to("1.1.1.1"),
     "hostonly-private": udp_to("10.1.2.3"),
     "hostonly-lan": udp_to("lan"),
@@ -780,7 +783,7 @@ UNFILTERED = {
     "shared-from-world-spoofed": "no kernel takes its own address as a source from outside",
     "dhcp-foreign-client": "the talker",
     "names-wildcard-itself": "the talker", "names-below": "the talker", "names-tunnel": "the talker",
-    "names-tunnel-tcp": "the talker",
+    "names-tunnel-tcp": "the talker", "hostonly-dns": "the talker",
     "expose-other-port": "nobody listens",
     "expose-text": "the talker's socket was made, or not, by the filter's word",
 }

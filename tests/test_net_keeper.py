@@ -809,8 +809,8 @@ def test_other_users_socket_is_refused(lab, tmp_path, lock_directory):
         program.unlink()
 
 
-@pytest.mark.parametrize("capabilities", ["", "cap_net_admin+ep"])
-def test_without_privilege_one_clear_line(lab, tmp_path, capabilities):
+@pytest.mark.parametrize("capabilities", ["cap_net_raw+ep", "cap_net_admin+ep"])
+def test_half_of_the_privilege_one_clear_line(lab, tmp_path, capabilities):
     program = capable_copy(tmp_path, capabilities)
     try:
         keeper = UserKeeper(lab, program)

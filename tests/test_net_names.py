@@ -213,12 +213,23 @@ def test_every_address_opens(lab):
         assert reaches(guest, f"5.5.5.{i}"), i
 
 
-def test_ttl_of_nothing_lives_on(lab):
+@pytest.mark.parametrize("seconds", [3, pytest.param(58, marks=pytest.mark.soak)])
+def test_ttl_of_nothing_lives_for_a_minute(lab, seconds):
     Zone(lab, {"example.org": [address("5.5.5.5", ttl=0)]})
     guest = lab.up(policy=only("example.org")).guest
     ask(guest, "example.org")
-    time.sleep(3)
+    time.sleep(seconds)
     assert reaches(guest, "5.5.5.5")
+
+
+@pytest.mark.soak
+def test_address_closes_at_the_end_of_its_life(lab):
+    Zone(lab, {"example.org": [address("5.5.5.5", ttl=0)], "www.example.org": [address("5.5.5.6", ttl=600)]})
+    guest = lab.up(policy=only("example.org", "www.example.org")).guest
+    ask(guest, "example.org")
+    ask(guest, "www.example.org")
+    time.sleep(70)
+    assert reaches(guest, "5.5.5.6") and not reaches(guest, "5.5.5.5")
 
 
 def pointer(at):

@@ -32,9 +32,7 @@ def test_accepted_silently(linzer, vm, options):
 
 @pytest.mark.parametrize("options, name", [
     (["--vnc"], "--vnc"), (["--vnc-experimental"], "--vnc-experimental"), (["--graphics", "--vnc-experimental"], "--vnc-experimental"),
-    (["--dir", "/tmp"], "--dir"), (["--net-softnet"], "--net-softnet"), (["--net-softnet-allow", "10.0.0.0/8"], "--net-softnet"),
-    (["--net-softnet-block=0.0.0.0/0"], "--net-softnet"), (["--net-softnet-expose", "2222:22"], "--net-softnet"),
-    (["--net-host"], "--net-host"), (["--net-bridged", "eth0"], "--net-bridged"),
+    (["--dir", "/tmp"], "--dir"),
 ])
 def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
     done = linzer("run", "--detach", *options, vm, check=True)
@@ -44,7 +42,7 @@ def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
 @pytest.mark.parametrize("options, message", [
     (["--vnc", "--vnc-experimental"], "--vnc and --vnc-experimental are mutually exclusive"),
     (["--net-host", "--net-softnet"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
-    (["--net-bridged", "x", "--net-softnet-allow", "y"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
+    (["--net-bridged", "x", "--net-softnet-allow", "@host"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
     (["--graphics", "--no-graphics"], "--graphics and --no-graphics are mutually exclusive"),
     (["--capture-system-keys", "--no-graphics"], "--captures-system-keys can only be used with the default VM view"),
     (["--provisioning-opts", "a=b"], "--provisioning-opts can only be used with macOS VMs"),

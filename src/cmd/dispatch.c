@@ -47,6 +47,7 @@ const struct command *const commands[] = {
 	&command_login,
 	&command_logout,
 	&command_ip,
+	&command_net,
 	&command_exec,
 	&command_pull,
 	&command_push,

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/command.h"
+#include "cmd/output.h"
+#include "run/net_options.h"
 #include "store/vm.h"
 
 struct run_args {
@@ -17,7 +19,7 @@ struct run_args {
 	struct optional_number softnet_control_fd;
 	int accel;
 	bool no_graphics, graphics, serial, no_audio, no_clipboard, recovery, vnc, vnc_experimental;
-	bool nested, net_softnet, net_host, suspendable, capture_system_keys;
+	bool nested, net_softnet, net_host, net_none, suspendable, capture_system_keys;
 	bool no_trackpad, no_pointer, no_keyboard, detach, wait_ready;
 };
 
@@ -51,19 +53,24 @@ static const struct option options[] = {
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
-	  "A bridged network card. No effect yet.", NULL, 0 },
+	  "A card on the LAN of this bridge or interface, one for each option; list prints them.",
+	  NULL, 0 },
 	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL,
-	  "An isolated network. No effect yet.", NULL, 0 },
+	  "A network in which the guest reaches public addresses only.", NULL, 0 },
 	{ "net-softnet-allow", 0, OPTION_STRINGS, AT(softnet_allow), "list",
-	  "Networks to open in the isolated network. No effect yet.", NULL, 0 },
+	  "Networks, @host and names to open there (implies --net-softnet).", NULL, 0 },
 	{ "net-softnet-block", 0, OPTION_STRINGS, AT(softnet_block), "list",
-	  "Networks to close in the isolated network. No effect yet.", NULL, 0 },
+	  "Networks to close there (implies --net-softnet).", NULL, 0 },
 	{ "net-softnet-expose", 0, OPTION_STRINGS, AT(softnet_expose), "list",
-	  "Host ports to forward to the guest. No effect yet.", NULL, 0 },
+	  "TCP ports of the host that lead to the guest's, EXTERNAL:INTERNAL (implies "
+	  "--net-softnet).",
+	  NULL, 0 },
 	{ "net-softnet-control-fd", 0, OPTION_U16, AT(softnet_control_fd), "fd",
-	  "A socket for changes of the running VM's rules.", NULL, OPTION_HIDDEN },
-	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL,
-	  "A network with this host alone. No effect yet.", NULL, 0 },
+	  "A socket for changes of the running VM's rules (implies --net-softnet).", NULL,
+	  OPTION_HIDDEN },
+	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL, "A network with this host alone.", NULL,
+	  0 },
+	{ "net-none", 0, OPTION_FLAG, AT(net_none), NULL, "No network card.", NULL, 0 },
 	{ "root-disk-opts", 0, OPTION_STRING, AT(root_disk_opts), "options",
 	  "Options of the root disk, as for --disk.", NULL, 0 },
 	{ "suspendable", 0, OPTION_FLAG, AT(suspendable), NULL,
@@ -101,10 +108,13 @@ static int check_combinations(const struct run_args *args, struct error *err)
 	if (args->vnc && args->vnc_experimental)
 		return error_set(err, E_USAGE,
 				 "--vnc and --vnc-experimental are mutually exclusive");
-	if ((args->net_bridged.len != 0) + wants_softnet(args) + args->net_host > 1)
-		return error_set(
-			err, E_USAGE,
-			"--net-bridged, --net-softnet and --net-host are mutually exclusive");
+	if ((args->net_bridged.len != 0) + wants_softnet(args) + args->net_host + args->net_none >
+	    1)
+		return error_set(err, E_USAGE,
+				 args->net_none ? "--net-bridged, --net-softnet, --net-host and "
+						  "--net-none are mutually exclusive"
+						: "--net-bridged, --net-softnet and --net-host are "
+						  "mutually exclusive");
 	if (args->graphics && args->no_graphics)
 		return error_set(err, E_USAGE,
 				 "--graphics and --no-graphics are mutually exclusive");
@@ -116,6 +126,52 @@ static int check_combinations(const struct run_args *args, struct error *err)
 		return error_set(err, E_USAGE,
 				 "--provisioning-opts can only be used with macOS VMs");
 	return 0;
+}
+
+static enum net_mode chosen_mode(const struct run_args *args)
+{
+	if (args->net_none)
+		return 0;
+	if (args->net_host)
+		return NET_HOST;
+	if (args->net_bridged.len)
+		return NET_BRIDGED;
+	return wants_softnet(args) ? NET_SOFTNET : NET_SHARED;
+}
+
+static int add_lists(const struct run_args *args, struct net_options *network, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < args->softnet_allow.len; i++)
+		net_options_add_targets(&network->allow, args->softnet_allow.items[i]);
+	for (size_t i = 0; i < args->softnet_block.len; i++)
+		net_options_add_targets(&network->block, args->softnet_block.items[i]);
+	if (net_options_check_targets(&network->allow, &network->block, err) < 0)
+		return error_wrap(err, "--net-softnet");
+	for (size_t i = 0; r == 0 && i < args->softnet_expose.len; i++)
+		r = net_options_add_exposed(network, args->softnet_expose.items[i], err);
+	return r < 0 ? error_wrap(err, "--net-softnet-expose") : 0;
+}
+
+/* Everything is checked here, before anything is started; all mistakes are the command line's. */
+static int read_network(const struct run_args *args, struct net_options *network, struct error *err)
+{
+	int r = add_lists(args, network, err);
+
+	if (r < 0) {
+		err->code = E_USAGE;
+		return -E_USAGE;
+	}
+	network->mode = chosen_mode(args);
+	if (args->net_bridged.len > PLAN_NICS_MAX)
+		return error_set(err, E_USAGE, "at most %d network cards", PLAN_NICS_MAX);
+	for (size_t i = 0; i < args->net_bridged.len; i++)
+		strings_add(&network->bridged, args->net_bridged.items[i]);
+	if (!args->softnet_control_fd.given)
+		return 0;
+	network->control = (int)args->softnet_control_fd.value;
+	return net_control_check(network->control, err);
 }
 
 static int check_disks(const struct run_args *args, enum config_arch arch, struct error *err)
@@ -159,8 +215,11 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	struct run_args *args = arg;
 	auto_vm vm = VM_INIT;
 	auto_config config = CONFIG_INIT;
+	auto_net_options network = NET_OPTIONS_INIT;
 	int r = check_combinations(args, err);
 
+	if (r == 0)
+		r = read_network(args, &network, err);
 	if (r < 0)
 		return r;
 	r = vm_open(&inv->home, args->name, /* quiet= */ true, &vm, err);
@@ -187,9 +246,6 @@ static void tell_no_effect(const struct run_args *args)
 		{ args->vnc, "--vnc" },
 		{ args->vnc_experimental, "--vnc-experimental" },
 		{ args->dirs.len != 0, "--dir" },
-		{ args->net_bridged.len != 0, "--net-bridged" },
-		{ wants_softnet(args), "--net-softnet" },
-		{ args->net_host, "--net-host" },
 	};
 
 	for (size_t i = 0; i < array_size(flags); i++)
@@ -197,10 +253,30 @@ static void tell_no_effect(const struct run_args *args)
 			(void)fprintf(stderr, "%s has no effect yet\n", flags[i].name);
 }
 
+static bool asks_for_list(const struct run_args *args)
+{
+	for (size_t i = 0; i < args->net_bridged.len; i++)
+		if (strcmp(args->net_bridged.items[i], "list") == 0)
+			return true;
+	return false;
+}
+
+static int print_interfaces(struct error *err)
+{
+	auto_strings names = VEC_INIT;
+	auto_str out = STR_INIT;
+	int r = net_interfaces_list(&names, err);
+
+	for (size_t i = 0; i < names.len; i++)
+		str_addf(&out, "%s\n", names.items[i]);
+	return r < 0 ? r : output_text(&out, err);
+}
+
 static int run_run(struct invocation *inv, void *arg, struct error *err)
 {
 	const struct run_args *args = arg;
 	static const enum accel_choice choices[] = { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
+	auto_net_options network = NET_OPTIONS_INIT;
 	const struct run_options how = {
 		.name = args->name,
 		.root_disk = args->root_disk_opts,
@@ -208,11 +284,20 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
+		.network = &network,
 		.accel = choices[args->accel],
 		.detach = args->detach,
 		.wait_ready = args->wait_ready,
 	};
+	int r;
 
+	if (asks_for_list(args))
+		return print_interfaces(err);
+	r = read_network(args, &network, err);
+	if (r == 0)
+		r = net_interfaces_check(&network.bridged, err);
+	if (r < 0)
+		return r;
 	tell_no_effect(args);
 	return run_vm(&inv->home, &how, err);
 }

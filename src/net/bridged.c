@@ -22,6 +22,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -131,6 +133,16 @@ struct bridged_mac bridged_mac_text(const uint8_t m[6])
 	return t;
 }
 
+static int sweep(struct rtnl *nl, int lock, struct error *err)
+{
+	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
+	int r = rtnl_list_links(nl, &links, err);
+
+	if (r == 0)
+		r = sweep_tables(&links, lock, err);
+	return r < 0 ? r : sweep_links(nl, &links, err);
+}
+
 /* Making it. */
 
 static bool is_allowed(const struct net_conf *conf, const char *parent)
@@ -233,23 +245,61 @@ static int make_macvlans(struct bridged *card, struct error *err)
 	return r < 0 ? r : make_macvlan(card, HOST, mac, &card->host_index, err);
 }
 
+static int watch(int all, int fd, struct error *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return epoll_ctl(all, EPOLL_CTL_ADD, fd, &event) < 0 ? error_errno(err, "cannot watch") : 0;
+}
+
+static int make_events(struct bridged *card, struct error *err)
+{
+	int r;
+
+	card->filter_events = nft_watch(err);
+	if (card->filter_events < 0)
+		return card->filter_events;
+	card->address_events = rtnl_watch_addresses(err);
+	if (card->address_events < 0)
+		return card->address_events;
+	card->events = epoll_create1(EPOLL_CLOEXEC);
+	if (card->events < 0)
+		return error_errno(err, "cannot watch");
+	r = watch(card->events, card->filter_events, err);
+	return r < 0 ? r : watch(card->events, card->address_events, err);
+}
+
 static int make_sockets(struct bridged *card, struct error *err)
 {
 	card->packets = tap_watch_socket(card->index, err);
-	if (card->packets < 0)
-		return card->packets;
-	card->events = nft_watch(err);
-	return card->events < 0 ? card->events : 0;
+	return card->packets < 0 ? card->packets : make_events(card, err);
+}
+
+/*
+ * The filter's text begins with removing what was there: what is heard of that is no
+ * loss. Somebody else may have removed it meanwhile, so it is looked for afterwards.
+ */
+static int forget_own_events(const struct bridged *card, int lock, struct error *err)
+{
+	auto_str text = STR_INIT, answer = STR_INIT;
+	char event;
+
+	while (recv(card->events, &event, sizeof(event), MSG_DONTWAIT) >= 0)
+		continue;
+	str_addf(&text, "list chain netdev %s gate_out\n", card->name);
+	return nft_run(&text, lock, &answer, err);
 }
 
 static int install_filter(struct bridged *card, int lock, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
 	auto_str text = STR_INIT;
+	int r;
 
 	rules_add_card(&text, &rules, &card->policy);
 	card->filtered = true;
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 ? r : forget_own_events(card, lock, err);
 }
 
 static int open_macvlans(struct bridged *card, struct error *err)
@@ -303,11 +353,9 @@ int bridged_up(struct bridged *card, const struct net_conf *conf, const char *pa
 	if (r == 0)
 		r = rtnl_open(&card->nl, err);
 	if (r == 0)
+		r = sweep(&card->nl, lock, err);
+	if (r == 0)
 		r = rtnl_list_links(&card->nl, &links, err);
-	if (r == 0)
-		r = sweep_tables(&links, lock, err);
-	if (r == 0)
-		r = sweep_links(&card->nl, &links, err);
 	if (r == 0)
 		r = find_parent(card, conf, &links, parent, &lower, err);
 	return r < 0 ? r : make_card(card, &links, lan_is_bridge(lower), lock, err);
@@ -322,15 +370,12 @@ static int close_part(struct bridged *card, unsigned index, struct error *err)
 	return is_gone(r) ? 0 : r;
 }
 
-int bridged_look_after(struct bridged *card, struct error *err)
+/* Its table is gone. */
+static int put_back(struct bridged *card, struct error *err)
 {
 	auto_fd lock = -1;
-	int r;
+	int r = close_part(card, card->index, err);
 
-	/* lost news may be that, too: putting it back does no harm */
-	if (nft_read_news(card->events, card->name) == NFT_NOTHING)
-		return 0;
-	r = close_part(card, card->index, err);
 	if (r == 0)
 		r = close_part(card, card->host_index, err);
 	if (r < 0)
@@ -338,6 +383,45 @@ int bridged_look_after(struct bridged *card, struct error *err)
 	lock = network_lock(err);
 	r = lock < 0 ? lock : install_filter(card, lock, err);
 	return r < 0 ? r : open_card(card, err);
+}
+
+/* Read all that waits there. Was it anything? */
+static bool drain(int fd)
+{
+	char byte;
+	bool any = false;
+
+	/* ENOBUFS: some are lost, which says as much */
+	while (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+		any = true;
+	return any;
+}
+
+/* Return: 1, 0, or error. */
+static int has_lost_table(const struct bridged *card, struct error *err)
+{
+	struct net_drops ignored;
+	int r;
+
+	switch (nft_read_news(card->filter_events, card->name)) {
+	case NFT_NOTHING:
+		return 0;
+	case NFT_NEWS_LOST: /* many cards' changes at once, rather than that */
+		r = bridged_count(card, &ignored, err);
+		return r == -ENOENT ? 1 : r;
+	case NFT_TABLE_REMOVED:
+	default:
+		return 1;
+	}
+}
+
+int bridged_look_after(struct bridged *card, struct error *err)
+{
+	int lost = has_lost_table(card, err);
+
+	if (lost != 0)
+		return lost < 0 ? lost : put_back(card, err);
+	return drain(card->address_events) ? bridged_add_host_route(card, err) : 0;
 }
 
 static int remove_table(const struct bridged *card, int lock, struct error *err)
@@ -394,6 +478,8 @@ int bridged_down(struct bridged *card, struct error *err)
 		r = lock < 0 ? lock : remove_card(card, lock, err);
 	}
 	close_one(&card->events);
+	close_one(&card->filter_events);
+	close_one(&card->address_events);
 	close_one(&card->tap);
 	policy_release(&card->policy);
 	rtnl_close(&card->nl);

@@ -32,13 +32,15 @@ struct bridged {
 	unsigned parent_index;
 	uint32_t mtu;
 	bool filtered; /* its table may be in the filter */
-	int events; /* of the filter */
+	int filter_events, address_events; /* changes of the filter, and of the host's addresses */
+	int events; /* readable when one of them is */
 	int tap;
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
-#define BRIDGED_INIT                                                                           \
-	{                                                                                      \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .events = -1, .tap = -1, .packets = -1 \
+#define BRIDGED_INIT                                                                               \
+	{                                                                                          \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .filter_events = -1, .address_events = -1, \
+		.events = -1, .tap = -1, .packets = -1                                             \
 	}
 
 /*
@@ -59,17 +61,16 @@ void bridged_close_sockets(struct bridged *card);
  */
 int bridged_learn(struct bridged *card, struct in_addr address, bool by_dhcp,
 		  struct error *err) must_use_;
-/*
- * Another policy (copied) in one transaction; then flows that it would not open are
- * cut. After a failure of the transaction the old one stays.
- */
+/* Another policy (copied) in one transaction; after a failure the old one stays. */
 int bridged_set_policy(struct bridged *card, const struct policy *policy,
 		       struct error *err) must_use_;
+/* Then, flows that it would not open are forgotten. */
+int bridged_cut_flows(struct bridged *card, struct error *err) must_use_;
 int bridged_count(const struct bridged *card, struct net_drops *drops, struct error *err) must_use_;
 /*
- * Something happened in the filter (card->events is readable). Where it was somebody who
- * removed the card's table, it is taken down, the table is put back, and it goes up again.
- * After a failure it stays down.
+ * card->events is readable. Where somebody removed the card's table, it is taken down, the
+ * table is put back, and it goes up again (after a failure it stays down); where the host's
+ * addresses changed, its way to the guest is put back.
  */
 int bridged_look_after(struct bridged *card, struct error *err) must_use_;
 /* Remove it all; closes what is open. */

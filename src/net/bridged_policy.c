@@ -64,29 +64,6 @@ static int find_refused(struct bridged *card, struct rules_flows *refused, struc
 	return r;
 }
 
-/*
- * Until there are none: a packet that found its flow just before it was forgotten may have
- * written it down again.
- */
-static int cut_flows(struct bridged *card, int lock, struct error *err)
-{
-	struct rules_card rules = bridged_rules_card(card);
-
-	for (unsigned i = 0; i < CUT_TRIES; i++) {
-		cleanup_(rules_flows_release) struct rules_flows refused = VEC_INIT;
-		auto_str text = STR_INIT;
-		int r = find_refused(card, &refused, err);
-
-		if (r < 0 || refused.len == 0)
-			return r;
-		rules_cut_flows(&text, &rules, &refused);
-		r = nft_run(&text, lock, NULL, err);
-		if (r < 0)
-			return r;
-	}
-	return error_set(err, E_FAILED, "flows that the policy forbids come back");
-}
-
 int bridged_set_policy(struct bridged *card, const struct policy *policy, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
@@ -104,7 +81,30 @@ int bridged_set_policy(struct bridged *card, const struct policy *policy, struct
 	policy_release(&card->policy);
 	card->policy = next;
 	next = (struct policy)POLICY_INIT;
-	return cut_flows(card, lock, err);
+	return 0;
+}
+
+int bridged_cut_flows(struct bridged *card, struct error *err)
+{
+	struct rules_card rules = bridged_rules_card(card);
+	auto_fd lock = network_lock(err);
+
+	if (lock < 0)
+		return lock;
+	/* a packet that found its flow just before it was forgotten may have written it again */
+	for (unsigned i = 0; i < CUT_TRIES; i++) {
+		cleanup_(rules_flows_release) struct rules_flows refused = VEC_INIT;
+		auto_str text = STR_INIT;
+		int r = find_refused(card, &refused, err);
+
+		if (r < 0 || refused.len == 0)
+			return r;
+		rules_cut_flows(&text, &rules, &refused);
+		r = nft_run(&text, lock, NULL, err);
+		if (r < 0)
+			return r;
+	}
+	return error_set(err, E_FAILED, "flows that the policy forbids come back");
 }
 
 int bridged_count(const struct bridged *card, struct net_drops *drops, struct error *err)

@@ -87,8 +87,8 @@ int card_set_policy(struct card *card, struct policy *policy, struct error *err)
 
 int card_cut_flows(struct card *card, struct error *err)
 {
-	/* bridged_set_policy() has done it */
-	return card->bridged ? 0 : network_cut_flows(&card->routed, err);
+	return card->bridged ? bridged_cut_flows(&card->lan, err)
+			     : network_cut_flows(&card->routed, err);
 }
 
 int card_count(const struct card *card, struct net_drops *drops, struct error *err)

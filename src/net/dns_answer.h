@@ -31,11 +31,11 @@ struct dns_addresses {
 };
 
 /*
- * Collect from the answer section the A records whose owner is the question's
+ * Collect into @out from the answer section the A records whose owner is the question's
  * name or what CNAMEs lead to from it, in whatever order they stand.
  * @answer is one for dns_is_answer(), and may be cut anywhere behind the
  * question.
  */
-void dns_answer_addresses(struct slice answer, struct dns_addresses *addresses);
+void dns_answer_addresses(struct slice answer, struct dns_addresses *out);
 
 #endif

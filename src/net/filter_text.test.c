@@ -129,7 +129,13 @@ static void test_from_is_the_remote_for_in(void **state)
 static void test_without_direction_one_rule_for_each(void **state)
 {
 	(void)state;
-	CHECK({ "block from 10.0.0.0/8", "own block out whg any 10.0.0.0/8\n"
+	CHECK({ "block from port 1-9 to port 2-9", "own block out whg any:2-9 any:1-9\n"
+						   "own block in whg any:1-9 any:2-9\n" },
+	      { "block from 10.0.0.0/9 to 10.0.0.0/8", "own block out whg 10.0.0.0/8 10.0.0.0/9\n"
+						       "own block in whg 10.0.0.0/9 10.0.0.0/8\n" },
+	      { "block from port 1-8 to port 1-9", "own block out whg any:1-9 any:1-8\n"
+						   "own block in whg any:1-8 any:1-9\n" },
+	      { "block from 10.0.0.0/8", "own block out whg any 10.0.0.0/8\n"
 					 "own block in whg 10.0.0.0/8 any\n" },
 	      { "block any to 10.0.0.0/8", "own block out whg 10.0.0.0/8 any\n"
 					   "own block in whg any 10.0.0.0/8\n" });
@@ -186,6 +192,7 @@ static void test_tcp_and_udp(void **state)
 {
 	(void)state;
 	CHECK({ "block out proto tcp/udp to port 53", "own block out whg any:53-53 any\n" },
+	      { "block out proto tcp/udp from port 53", "own block out whg any any:53-53\n" },
 	      { "block out proto tcp/udp", "own block out whg proto 6 any any\n"
 					   "own block out whg proto 17 any any\n" },
 	      { "block proto tcp/udp to 1.1.1.1", "own block out whg proto 6 1.1.1.1/32 any\n"

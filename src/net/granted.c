@@ -24,21 +24,24 @@ static size_t find(const struct granted *granted, struct in_addr address)
 	return i;
 }
 
-uint64_t granted_until(uint64_t life, uint64_t now)
-{
-	return (now + life + GRANTED_STEP_MS - 1) / GRANTED_STEP_MS * GRANTED_STEP_MS;
-}
-
 bool granted_has(const struct granted *granted, struct in_addr address)
 {
 	return find(granted, address) < granted->count;
 }
 
+static uint64_t life_of(uint32_t ttl)
+{
+	uint64_t life = (uint64_t)ttl * 1000;
+
+	if (life < GRANTED_LIFE_MS)
+		return GRANTED_LIFE_MS;
+	return life > GRANTED_LIFE_MAX_MS ? GRANTED_LIFE_MAX_MS : life;
+}
+
 int granted_add(struct granted *granted, const char *name, struct in_addr address, uint32_t ttl,
 		uint64_t now)
 {
-	uint64_t life = (uint64_t)ttl * 1000;
-	uint64_t until = granted_until(life < GRANTED_LIFE_MS ? GRANTED_LIFE_MS : life, now);
+	uint64_t until = now + life_of(ttl);
 	size_t i = find(granted, address);
 
 	if (i == GRANTED_MAX)
@@ -74,5 +77,7 @@ uint64_t granted_next(const struct granted *granted)
 	for (size_t i = 0; i < granted->count; i++)
 		if (granted->items[i].until < next)
 			next = granted->items[i].until;
-	return next;
+	return next == UINT64_MAX
+		       ? next
+		       : (next + GRANTED_STEP_MS - 1) / GRANTED_STEP_MS * GRANTED_STEP_MS;
 }

@@ -17,7 +17,12 @@
 
 struct strings;
 
-enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000, GRANTED_STEP_MS = 5 * 1000 };
+enum {
+	GRANTED_MAX = 1024,
+	GRANTED_LIFE_MS = 60 * 1000,
+	GRANTED_LIFE_MAX_MS = 24 * 60 * 60 * 1000,
+	GRANTED_STEP_MS = 5 * 1000,
+};
 
 struct grant {
 	struct in_addr address;
@@ -30,14 +35,10 @@ struct granted {
 	size_t count;
 };
 
-/*
- * When (ms) that ends which lives for @life ms from @now on: up to GRANTED_STEP_MS later, so that
- * many end at once. To look for their flows costs.
- */
-uint64_t granted_until(uint64_t life, uint64_t now);
 bool granted_has(const struct granted *granted, struct in_addr address);
 /*
- * @name has @address for @ttl seconds, but at least for GRANTED_LIFE_MS.
+ * @name has @address for @ttl seconds, but at least for GRANTED_LIFE_MS, and at most for
+ * GRANTED_LIFE_MAX_MS: servers claim years, and the table would stay full.
  * Return: 1 it is new; 0 it was there, and lives on; -ENOSPC.
  */
 int granted_add(struct granted *granted, const char *name, struct in_addr address, uint32_t ttl,
@@ -46,7 +47,10 @@ int granted_add(struct granted *granted, const char *name, struct in_addr addres
 void granted_remove(struct granted *granted, size_t i);
 /* Did one of @names give entry @i? */
 bool granted_by(const struct granted *granted, size_t i, const struct strings *names);
-/* When the first of them ends (ms), UINT64_MAX where there is none. */
+/*
+ * When the first of them is to be taken out (ms), UINT64_MAX where there is none: up to
+ * GRANTED_STEP_MS after its end, so that many go at once. To look for their flows costs.
+ */
 uint64_t granted_next(const struct granted *granted);
 
 #endif

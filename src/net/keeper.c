@@ -19,9 +19,10 @@
 #include "net/privilege.h"
 #include "net/resolvers.h"
 #include "net/talker.h"
+#include "net/user_namespace.h"
 
 enum { EXPIRY_MAX_MS = 60 * 1000, HEAR_OUT_MS = 1000 };
-enum { FD_RUN, FD_SIGNALS, FD_TALKER, FD_EVENTS };
+enum { FD_RUN, FD_SIGNALS, FD_TALKER, FD_EVENTS, FD_HOLDER, FD_OUTSIDE };
 
 struct keeper {
 	int run;
@@ -32,6 +33,9 @@ struct keeper {
 	struct net_start wish;
 	int exposed[NET_EXPOSED_MAX];
 	struct card card;
+	bool isolated; /* in a namespace of its user's */
+	struct user_namespace user;
+	struct policy host_wide; /* isolated: root's rules, read before */
 };
 
 /* Static, not on the stack: pages that are never used cost nothing. */
@@ -87,18 +91,24 @@ static int receive_start(struct keeper *k, struct error *err)
 	return 0;
 }
 
+static void add_rules(struct policy *policy, const struct policy *from)
+{
+	for (size_t i = 0; i < from->rules.len; i++)
+		policy_rules_add(&policy->rules, from->rules.items[i]);
+}
+
 /* Root's rules, then those of the packet. */
-static int read_policy(size_t len, struct policy *policy, struct error *err)
+static int read_policy(const struct keeper *k, size_t len, struct policy *policy, struct error *err)
 {
 	auto_policy theirs = POLICY_INIT;
 	int r = policy_message_read(packet, len, &theirs, err);
 
-	if (r == 0)
+	if (r == 0 && !k->isolated)
 		r = net_conf_load_rules(policy, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < theirs.rules.len; i++)
-		policy_rules_add(&policy->rules, theirs.rules.items[i]);
+	add_rules(policy, &k->host_wide);
+	add_rules(policy, &theirs);
 	policy->names = theirs.names;
 	policy->names_only = theirs.names_only;
 	theirs.names = (struct strings)VEC_INIT;
@@ -109,7 +119,7 @@ static int receive_policy(struct keeper *k, struct policy *policy, struct error 
 {
 	int n = net_message_receive(k->run, packet, sizeof(packet), 0, NULL, err);
 
-	return n < 0 ? n : read_policy((size_t)n, policy, err);
+	return n < 0 ? n : read_policy(k, (size_t)n, policy, err);
 }
 
 /* Root may expose any port. */
@@ -128,7 +138,7 @@ static int check_ports(const struct keeper *k, const struct net_conf *conf, stru
 /* An answer of @kind about the guest's network. */
 static struct net_message answer(const struct keeper *k, enum net_message_kind kind)
 {
-	struct net_message m = { .magic = NET_MAGIC, .kind = kind };
+	struct net_message m = { .magic = NET_MAGIC, .kind = kind, .isolated = k->isolated };
 
 	card_describe(&k->card, &m);
 	return m;
@@ -244,12 +254,30 @@ static void close_exposed(struct keeper *k)
 	}
 }
 
+/* Whoever has no privilege of its own goes where it has. */
+static int join(struct keeper *k, const struct net_conf *conf, struct error *err)
+{
+	const struct subnet pools[] = { conf->subnet, conf->host_subnet };
+	int r;
+
+	if (k->wish.mode == NET_BRIDGED)
+		return error_set(err, EPERM,
+				 "--net-bridged needs root or, once, 'make install-caps'");
+	r = user_namespace_join(&k->user, pools, array_size(pools), err);
+	if (r < 0)
+		return r;
+	network_use_lock(k->user.lock_dir);
+	return privilege_take(err);
+}
+
 static int make_network(struct keeper *k, struct error *err)
 {
 	auto_net_conf conf = NET_CONF_INIT;
 	auto_policy policy = POLICY_INIT;
 	int r = receive_start(k, err);
 
+	if (r == 0 && k->isolated)
+		r = net_conf_load_rules(&k->host_wide, err);
 	if (r == 0)
 		r = receive_policy(k, &policy, err);
 	if (r == 0)
@@ -258,6 +286,8 @@ static int make_network(struct keeper *k, struct error *err)
 		r = check_ports(k, &conf, err);
 	if (r == 0)
 		r = exposed_listen(k->wish.exposed, k->wish.exposed_count, k->exposed, err);
+	if (r == 0 && k->isolated)
+		r = join(k, &conf, err);
 	return r < 0 ? r : card_up(&k->card, &conf, &k->wish, &policy, err);
 }
 
@@ -336,9 +366,11 @@ static int serve_request(struct keeper *k, const struct talker_request *request,
 	case TALKER_LEASED:
 		return learn(k, request, err);
 	case TALKER_WANTS_UDP:
-		return resolvers_hand_out(k->talker, SOCK_DGRAM, request->number, err);
+		return resolvers_hand_out(k->talker, k->user.outside, SOCK_DGRAM, request->number,
+					  err);
 	case TALKER_WANTS_TCP:
-		return resolvers_hand_out(k->talker, SOCK_STREAM, request->number, err);
+		return resolvers_hand_out(k->talker, k->user.outside, SOCK_STREAM, request->number,
+					  err);
 	case TALKER_WANTS_GUEST:
 		return dial_guest(k, request->number, err);
 	case TALKER_NAMED:
@@ -369,7 +401,7 @@ static int serve_talker(struct keeper *k, struct error *err)
 static int change_policy(struct keeper *k, size_t len, struct error *err)
 {
 	auto_policy policy = POLICY_INIT;
-	int r = read_policy(len, &policy, err);
+	int r = read_policy(k, len, &policy, err);
 
 	return r < 0 ? r : card_set_policy(&k->card, &policy, err);
 }
@@ -444,6 +476,8 @@ static int serve_ready(struct keeper *k, const struct pollfd *fds, struct error 
 
 	if (fds[FD_SIGNALS].revents)
 		return 0;
+	if (fds[FD_HOLDER].revents || fds[FD_OUTSIDE].revents)
+		return error_set(err, E_FAILED, "a process of the user's network ended");
 	if (fds[FD_EVENTS].revents && card_look_after(&k->card, err) < 0)
 		return -err->code;
 	if (fds[FD_RUN].revents)
@@ -455,7 +489,7 @@ static int serve_ready(struct keeper *k, const struct pollfd *fds, struct error 
 	return r;
 }
 
-/* Until `run` or the talker ends, or a signal comes. */
+/* Until `run`, the talker or the user's namespace ends, or a signal comes. */
 static int serve(struct keeper *k, struct error *err)
 {
 	struct pollfd fds[] = {
@@ -463,6 +497,8 @@ static int serve(struct keeper *k, struct error *err)
 		[FD_SIGNALS] = { .fd = k->signals, .events = POLLIN },
 		[FD_TALKER] = { .fd = k->talker, .events = POLLIN },
 		[FD_EVENTS] = { .fd = card_events(&k->card), .events = POLLIN },
+		[FD_HOLDER] = { .fd = k->user.holder, .events = POLLIN },
+		[FD_OUTSIDE] = { .fd = k->user.outside, .events = POLLIN },
 	};
 	int r = 1;
 
@@ -493,6 +529,8 @@ static int live(struct keeper *k, struct error *err)
 		*err = on_end;
 		r = -err->code;
 	}
+	user_namespace_leave(&k->user);
+	policy_release(&k->host_wide);
 	if (!started)
 		hear_out(k->run);
 	return r;
@@ -503,7 +541,14 @@ static struct keeper the_keeper;
 
 static void init(struct keeper *k, int run)
 {
-	*k = (struct keeper){ .run = run, .talker = -1, .names = -1, .card = CARD_INIT };
+	*k = (struct keeper){
+		.run = run,
+		.talker = -1,
+		.names = -1,
+		.card = CARD_INIT,
+		.user = USER_NAMESPACE_INIT,
+		.host_wide = POLICY_INIT,
+	};
 	for (unsigned i = 0; i < NET_EXPOSED_MAX; i++)
 		k->exposed[i] = -1;
 }
@@ -517,7 +562,8 @@ int keeper_main(int run, struct error *err)
 		return r;
 	init(k, run);
 	k->signals = open_signals(err);
-	if (k->signals < 0 || privilege_take(err) < 0) {
+	k->isolated = user_namespace_needed();
+	if (k->signals < 0 || (!k->isolated && privilege_take(err) < 0)) {
 		send_failure(run, err);
 		hear_out(run);
 		return -err->code;

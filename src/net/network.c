@@ -4,8 +4,8 @@
  * Theory of operation
  *
  * The kernel's tables are the only state. Whoever changes them holds the
- * flock of /run/linzer; nft inherits it, so a killed keeper's last transaction
- * is over before another keeper looks.
+ * flock of /run/linzer (of a user's own directory in his namespace); nft inherits it, so a killed
+ * keeper's last transaction is over before another keeper looks.
  *
  * An address is taken while there is a /32 route to it (or an interface of
  * its name). At every moment at least one of two things keeps a tap closed:
@@ -66,8 +66,17 @@ static void survey_release(struct survey *s)
 }
 #define auto_survey cleanup_(survey_release) struct survey
 
+static const char *users_lock;
+
+void network_use_lock(const char *dir)
+{
+	users_lock = dir;
+}
+
 int network_lock(struct error *err)
 {
+	if (users_lock)
+		return lock_dir(AT_FDCWD, users_lock, LOCK_WAIT, err);
 	/* root only, unless tmpfiles.d opened it for the group linzer */
 	if (mkdir(LOCK_DIR, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, "cannot make '" LOCK_DIR "' (make install-caps)");

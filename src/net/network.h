@@ -73,5 +73,8 @@ int network_count(const struct network *net, struct net_drops *drops, struct err
 
 /* The lock that orders all changes (net/network.c). Return: fd or error. */
 int network_lock(struct error *err) must_use_;
+/* Lock @dir (it is there, and stays the caller's) from now on: each namespace has a lock of its
+ * own. */
+void network_use_lock(const char *dir);
 
 #endif

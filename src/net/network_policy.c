@@ -200,7 +200,7 @@ int network_expire(struct network *net, struct error *err)
 		if (g->until > now)
 			continue;
 		if (used[i]) {
-			g->until = granted_until(GRANTED_LIFE_MS, now);
+			g->until = now + GRANTED_LIFE_MS;
 			continue;
 		}
 		rules_remove_named(&text, net->guest.name, g->address);

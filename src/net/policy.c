@@ -211,8 +211,10 @@ void policy_add_mode(struct policy *policy, enum net_mode mode)
 		add_block(policy, POLICY_OUT | POLICY_IN, POLICY_GUESTS);
 		add_prefix(policy, 0xa9fe0000, 16, false, POLICY_WORLD);
 	}
-	if (mode == NET_HOST)
+	if (mode == NET_HOST) {
 		add_block(policy, POLICY_OUT | POLICY_IN, POLICY_WORLD | POLICY_GUESTS);
+		policy->names_only = true; /* names would be a way out, too */
+	}
 }
 
 void policy_add_no_local(struct policy *policy)

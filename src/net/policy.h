@@ -118,7 +118,7 @@ int policy_find_name(const struct strings *names, const char *name);
 /* The rules that a mode itself has, stage MODE, at the end of @policy. */
 enum net_mode { NET_SHARED = 1, NET_SOFTNET, NET_HOST, NET_BRIDGED, NET_MODE_MAX };
 /* SHARED: no other guests, no link-local beyond the host (RFC 3927 section 7). HOST: the host
- * alone. BRIDGED: nothing. SOFTNET: softnet_compile() does it. */
+ * alone, and no names. BRIDGED: nothing. SOFTNET: softnet_compile() does it. */
 void policy_add_mode(struct policy *policy, enum net_mode mode);
 /* No other guest and no host, both directions (Anka's --no-local): in front of stage OWN, so that
  * no rule of the VM's own passes one. Call it before policy_add_mode(). */

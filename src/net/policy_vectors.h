@@ -8,29 +8,62 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "net/policy.h"
+
+struct vector_word {
+	const char *word;
+	int value;
+};
+
+/* A mistake in a table ends the test. */
+static int vector_value(const struct vector_word *words, size_t n, const char *word)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(words[i].word, word) == 0)
+			return words[i].value;
+	(void)fprintf(stderr, "no such word in a flow: '%s'\n", word);
+	abort();
+}
+
+static uint16_t vector_port(const char *word)
+{
+	uint64_t port = 0;
+
+	if (word && str_to_u64(word, UINT16_MAX, &port) < 0)
+		abort();
+	return (uint16_t)port;
+}
 
 /* "out world 1.1.1.1 tcp 80 4000 [named]": remote's port, guest's port; the guest is 192.168.64.5.
  */
 unused_ static struct policy_flow vector_flow(const char *text)
 {
+	static const struct vector_word directions[] = { { "in", POLICY_IN },
+							 { "out", POLICY_OUT } };
+	static const struct vector_word kinds[] = { { "world", POLICY_WORLD },
+						    { "host", POLICY_HOST },
+						    { "guests", POLICY_GUESTS } };
+	static const struct vector_word protocols[] = { { "tcp", IPPROTO_TCP },
+							{ "udp", IPPROTO_UDP },
+							{ "icmp", IPPROTO_ICMP },
+							{ "gre", IPPROTO_GRE } };
+	static const struct vector_word named[] = { { "named", true } };
 	struct policy_flow flow = { .guest.s_addr = htonl(0xc0a84005) };
-	char direction[8], kind[8], remote[16], protocol[8], named[8] = "";
+	auto_free char *copy = xstrdup(text);
+	char *rest = copy, *words[7] = { NULL };
 
-	if (sscanf(text, "%7s %7s %15s %7s %hu %hu %7s", direction, kind, remote, protocol,
-		   &flow.remote_port, &flow.guest_port, named) < 4 ||
-	    inet_pton(AF_INET, remote, &flow.remote) != 1)
+	for (size_t i = 0; i < array_size(words); i++)
+		words[i] = strsep(&rest, " ");
+	if (!words[3] || rest || inet_pton(AF_INET, words[2], &flow.remote) != 1)
 		abort();
-	flow.direction = strcmp(direction, "in") == 0 ? POLICY_IN : POLICY_OUT;
-	flow.kind = strcmp(kind, "host") == 0	  ? POLICY_HOST
-		    : strcmp(kind, "guests") == 0 ? POLICY_GUESTS
-						  : POLICY_WORLD;
-	flow.protocol = strcmp(protocol, "tcp") == 0	? IPPROTO_TCP
-			: strcmp(protocol, "udp") == 0	? IPPROTO_UDP
-			: strcmp(protocol, "icmp") == 0 ? IPPROTO_ICMP
-							: IPPROTO_GRE;
-	flow.named = strcmp(named, "named") == 0;
+	flow.direction = (enum policy_direction)vector_value(directions, 2, words[0]);
+	flow.kind = (enum policy_remote)vector_value(kinds, 3, words[1]);
+	flow.protocol = (uint8_t)vector_value(protocols, 4, words[3]);
+	flow.remote_port = vector_port(words[4]);
+	flow.guest_port = vector_port(words[5]);
+	flow.named = words[6] && vector_value(named, 1, words[6]);
 	return flow;
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "net/message.h"
+#include "net/outside.h"
 
 /* Return: a socket connected (or connecting) to resolver @number modulo their count, or -1. */
 static int connect_to(unsigned number, int type)
@@ -29,9 +30,10 @@ static int connect_to(unsigned number, int type)
 	return take_fd(&fd);
 }
 
-int resolvers_hand_out(int sock, int type, unsigned number, struct error *err)
+int resolvers_hand_out(int sock, int outside, int type, unsigned number, struct error *err)
 {
-	auto_fd fd = connect_to(number, type);
+	auto_fd fd =
+		outside < 0 ? connect_to(number, type) : outside_connect(outside, type, number);
 	const uint8_t given = fd >= 0;
 
 	return net_message_send(sock, &given, sizeof(given), fd, err);

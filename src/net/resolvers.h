@@ -27,8 +27,10 @@ struct resolvers {
 void resolvers_parse(struct slice text, struct resolvers *resolvers);
 /*
  * Send on @sock one byte, and with 1 a fresh socket of @type connected to
- * resolver @number. Return: 0, or error where @sock is broken.
+ * resolver @number; unless @outside is -1, that process opens it (net/outside.h). Return: 0, or
+ * error where @sock is broken.
  */
-int resolvers_hand_out(int sock, int type, unsigned number, struct error *err) must_use_;
+int resolvers_hand_out(int sock, int outside, int type, unsigned number,
+		       struct error *err) must_use_;
 
 #endif

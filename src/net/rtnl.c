@@ -474,6 +474,19 @@ int rtnl_list_addresses(struct rtnl *nl, struct rtnl_addresses *addresses, struc
 	return dump_all(nl, &dump, &addresses->len, "addresses", err);
 }
 
+int rtnl_watch_addresses(struct error *err)
+{
+	const struct sockaddr_nl group = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_IPV4_IFADDR,
+	};
+	auto_fd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&group, sizeof(group)) < 0)
+		return error_errno(err, "cannot watch the addresses");
+	return take_fd(&fd);
+}
+
 static int read_gateway_attribute(const struct nlattr *a, void *arg)
 {
 	struct rtnl_address *gateway = arg;

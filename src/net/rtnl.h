@@ -95,6 +95,9 @@ DEFINE_VEC(rtnl_addresses, struct rtnl_address)
 /* Append every IPv4 address of the host. */
 int rtnl_list_addresses(struct rtnl *nl, struct rtnl_addresses *addresses,
 			struct error *err) must_use_;
+/* A socket that is readable when they changed. What comes there says no more. Return: fd or error.
+ */
+int rtnl_watch_addresses(struct error *err) must_use_;
 /* Append every gateway of its IPv4 routes, and the interface it is at. */
 int rtnl_list_gateways(struct rtnl *nl, struct rtnl_addresses *gateways,
 		       struct error *err) must_use_;

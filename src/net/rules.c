@@ -24,6 +24,7 @@ static const char declarations[] =
 	"add table " NETDEV "\n"
 	"add map " INET " taps { type ifname : ipv4_addr; }\n"
 	"add set " INET " opened { type ifname; }\n"
+	"add set " INET " carried { type ifname . ifname; }\n"
 	"add set " INET " guests { type ifname . ipv4_addr; }\n"
 	"add set " INET " addresses { type ipv4_addr; }\n"
 	"add set " INET " gateways { type ifname . ipv4_addr; }\n"
@@ -71,7 +72,7 @@ static const char skeleton_rules[] =
 	"flush chain " INET " forward\n"
 	"add rule " INET " forward iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP
-	" iifname @opened drop\n"
+	" iifname @opened iifname . oifname != @carried drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
 	"add rule " INET " forward meta nfproto != ipv4 drop\n"
 	"add rule " INET " forward ct state established accept\n"
@@ -128,7 +129,7 @@ void rules_add_skeleton(struct str *text)
  * The gate: what no rule accepts is dropped. ARP is answered for the subnet
  * only (proxy ARP would tell which networks the host has); an address probe
  * has no sender yet (RFC 5227 section 1.1). The limits are the talker's, who
- * has to read all that gets through.
+ * has to read all that gets through. DHCP is asked of us alone, and answered by us alone.
  */
 static const char gate[] =
 	"add chain " NETDEV " %1$s { type filter hook ingress device \"%1$s\" "
@@ -147,6 +148,9 @@ static const char gate[] =
 	"limit rate over 1000/second burst 1000 packets counter drop\n"
 	"add rule " NETDEV " %1$s ether type ip udp dport 67 "
 	"limit rate over 100/second burst 100 packets counter drop\n"
+	"add rule " NETDEV " %1$s ether type ip udp sport 67 udp dport 68 counter drop\n"
+	"add rule " NETDEV " %1$s ether type ip udp dport 67 "
+	"ip daddr != %4$s ip daddr != 255.255.255.255 counter drop\n"
 	"add rule " NETDEV " %1$s ether type ip ip saddr %3$s accept\n"
 	"add rule " NETDEV " %1$s ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
 	"udp sport 68 udp dport 67 accept\n"
@@ -230,11 +234,13 @@ void rules_sweep_guest(struct str *text, const char *name, struct in_addr gatewa
 void rules_add_opened(struct str *text, const char *name)
 {
 	str_addf(text, "add element " INET " opened { \"%s\" }\n", name);
+	str_addf(text, "add element " INET " carried { \"%s\" . \"%s\" }\n", name, name);
 }
 
 void rules_clear_opened(struct str *text)
 {
-	str_adds(text, "flush set " INET " opened\n");
+	str_adds(text, "flush set " INET " opened\n"
+		       "flush set " INET " carried\n");
 }
 
 void rules_drop_tables(struct str *text)

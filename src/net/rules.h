@@ -31,7 +31,9 @@
  *
  * The set opened names the interfaces whose forwarding we turned on: packets
  * that come in there and go to an interface that is not ours were not
- * forwarded before, and are dropped.
+ * forwarded before, and are dropped. But not what a bridge carries from port to port:
+ * where br_netfilter is loaded (Docker loads it) such packets come by, too, with the bridge
+ * as both ends (the set carried).
  */
 
 #include <netinet/in.h>

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/attr.h"
@@ -56,8 +57,7 @@ static struct mac_text mac_text(const uint8_t m[6], const char *between)
 /* %1: table, tap; %2, %3: how many flows, pings; %4 wire; %5 host. */
 static const char declarations[] =
 	"add table netdev %1$s\n"
-	"delete table netdev %1$s\n"
-	"add table netdev %1$s\n"
+	"flush table netdev %1$s\n"
 	"add counter netdev %1$s gate\n"
 	"add counter netdev %1$s out\n"
 	"add counter netdev %1$s in\n"
@@ -234,7 +234,8 @@ static const char gate_with_address[] =
 	"		goto flow_out\n"
 	"	}\n"
 	"	chain gate_arp {\n"
-	"		" ARP_FORM "arp operation { request, reply } arp saddr ip %3$s goto leave\n"
+	"		" ARP_FORM "arp operation { request, reply } arp saddr ip %3$s "
+	"arp daddr ip != 0.0.0.0 goto leave\n"
 	"		" ARP_FORM
 	"arp operation request arp saddr ip 0.0.0.0 arp daddr ip %3$s goto leave\n"
 	"		counter name gate drop\n"
@@ -546,15 +547,18 @@ void rules_read_cards(const char *answer, struct strings *names)
 {
 	static const char head[] = "table netdev ";
 
-	for (; *answer; answer += strspn(answer, "\n")) {
-		size_t len = strcspn(answer, "\n");
+	for (; *answer; answer += strcspn(answer, "\n"), answer += strspn(answer, "\n")) {
 		char name[NET_NAME_MAX] = "";
+		size_t len;
 
-		if (str_starts(answer, head) && len - (sizeof(head) - 1) < sizeof(name))
-			memcpy(name, answer + sizeof(head) - 1, len - (sizeof(head) - 1));
+		if (!str_starts(answer, head))
+			continue;
+		answer += strlen(head);
+		len = strcspn(answer, " \n"); /* its handle may follow */
+		if (len < sizeof(name))
+			memcpy(name, answer, len);
 		if (rules_is_card(name))
 			strings_add(names, name);
-		answer += len;
 	}
 }
 
@@ -563,16 +567,15 @@ void rules_list_card_drops(struct str *text, const struct rules_card *card)
 	str_addf(text, "list counters table netdev %s\n", card->name);
 }
 
-/* "counter NAME {\n packets N bytes M". */
+/* "counter NAME {", its handle perhaps, and "packets N bytes M". */
 static uint64_t read_counter(const char *answer, const char *name)
 {
+	static const char word[] = "packets ";
 	auto_free char *head = str_format("counter %s {", name);
 	const char *at = strstr(answer, head);
-	unsigned long long packets = 0;
 
-	if (!at || sscanf(at + strlen(head), " packets %20llu", &packets) != 1)
-		return 0;
-	return packets;
+	at = at ? strstr(at, word) : NULL;
+	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
 }
 
 void rules_read_card_drops(const char *answer, struct net_drops *drops)

@@ -58,7 +58,7 @@ struct rules_card {
 	struct in_addr address; /* the guest's, 0: not seen yet */
 };
 
-/* The whole table, in place of whatever of that name there was. Its interfaces must be there. */
+/* The whole table, right also where all of it is there already. Its interfaces must be there. */
 void rules_add_card(struct str *text, const struct rules_card *card, const struct policy *policy);
 /* Another address: the flows of the old one are forgotten. */
 void rules_set_card_address(struct str *text, const struct rules_card *card);

@@ -140,7 +140,7 @@ static void test_read_cards(void **state)
 {
 	static const char answer[] = "table netdev linzer\ntable inet lzb1\ntable netdev lzb3\n\n"
 				     "table netdev lzb-and-a-name-that-is-too-long\n"
-				     "table netdev lzb4; x\ntable netdev lzb10";
+				     "table netdev lzb4;\ntable netdev lzb10 # handle 7";
 	auto_strings names = VEC_INIT;
 
 	(void)state;
@@ -154,7 +154,7 @@ static void test_read_drops(void **state)
 {
 	static const char answer[] =
 		"table netdev lzb3 {\n\tcounter gate {\n\t\tpackets 5 bytes 100\n\t}\n"
-		"\tcounter out {\n\t\tpackets 18446744073709551615 bytes 1\n\t}\n}\n";
+		"\tcounter out { # handle 3\n\t\tpackets 18446744073709551615 bytes 1\n\t}\n}\n";
 	struct net_drops drops = { 1, 1, 1 };
 
 	(void)state;

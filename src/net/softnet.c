@@ -152,10 +152,10 @@ static int read_name(char *text, const struct target *target, struct said *said,
 	char *ports = text, *name = strsep(&ports, ":");
 
 	normalise_name(name);
-	if (!policy_is_name(name) && strcmp(name, "@host") != 0)
-		return error_set(err, E_INVALID, "neither a CIDR nor '@host' nor a name");
-	if (ports)
+	if (ports && (policy_is_name(name) || strcmp(name, "@host") == 0))
 		return error_set(err, E_INVALID, "only a CIDR can have ports");
+	if (ports || !policy_is_name(name))
+		return error_set(err, E_INVALID, "neither a CIDR nor '@host' nor a name");
 	if (!target->pass)
 		return error_set(err, E_INVALID, "names can only be allowed");
 	if (target->directions == POLICY_IN)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Requests on manage.sock. There is one so far: "freeze", by which a clone
- * asks for the disk's present content to become a read-only layer. The asker
- * shares the VM's .lock with us; we change the chain (store/disk.h) and make QEMU
- * write to the new overlay (tried.md 1):
+ * "freeze" on manage.sock (requests.c), by which a clone asks for the disk's present content
+ * to become a read-only layer. The asker shares the VM's .lock with us; we change the chain
+ * (store/disk.h) and make QEMU write to the new overlay (tried.md 1):
  *
  *   add-fd, blockdev-add of the overlay without backing, blockdev-snapshot
  *
@@ -14,23 +13,16 @@
 
 #include "run/session.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/error.h"
-#include "base/fs.h"
 #include "base/json.h"
-#include "base/str.h"
 #include "machine/qmp.h"
-#include "store/manage.h"
 
 enum {
-	REQUEST_MS = 1000,
 	CALL_MS = 10000,
 	SNAPSHOT_MS = 60000, /* it waits for what the host's disk has in flight */
 };
@@ -94,53 +86,9 @@ static int switch_over(void *arg, int overlay, struct error *err)
 	return r;
 }
 
-static int freeze(struct session *session, struct error *err)
+int session_freeze(struct session *session, struct error *err)
 {
 	if (session->plan.disks[0].read_only)
 		return 0;
 	return disk_freeze(&session->vm, &session->chain, switch_over, session, err);
-}
-
-/* manage.sock is 0600 in the VM's directory; whom we answer is checked all the same. */
-static bool may_ask(int client)
-{
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	return getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-	       (peer.uid == geteuid() || peer.uid == 0);
-}
-
-static void send_answer(int client, int r, const struct error *err)
-{
-	struct error ignored = ERROR_INIT;
-	auto_str answer = STR_INIT;
-
-	/* QEMU has gone, and so will we: that is the answer */
-	if (r == -EPIPE || r == -ECONNRESET)
-		return;
-	if (r < 0)
-		str_addf(&answer, "error %s\n", err->text);
-	else
-		str_adds(&answer, "ok\n");
-	(void)!fs_write_all(client, answer.ptr, answer.len, &ignored);
-}
-
-void session_answer(struct session *session, int client)
-{
-	struct error err = ERROR_INIT;
-	auto_str line = STR_INIT;
-	auto_fd lock = -1; /* given back when all is done, whatever became of the asker */
-	int r = 0;
-
-	if (!may_ask(client))
-		r = error_set(&err, EPERM, "not permitted");
-	if (r == 0)
-		r = manage_receive(&session->vm, client, REQUEST_MS, &line, &lock, &err);
-	if (r == 0 && strcmp(line.ptr, "freeze") == 0)
-		r = freeze(session, &err);
-	else if (r == 0)
-		r = error_set(&err, E_PROTOCOL, "unknown request '%s'", line.ptr);
-	send_answer(client, r, &err);
-	(void)close(client);
 }

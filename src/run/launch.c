@@ -36,13 +36,24 @@ static const char efivars[] = "efivars.fd";
 
 /* Descriptors that only QEMU needs: closed here once it has them. */
 struct handed {
-	int qmp, console, agent, errors, code, vars, tap;
+	int qmp, console, agent, errors, code, vars;
+	int taps[PLAN_NICS_MAX];
 };
 #define HANDED_INIT                                                                          \
 	{                                                                                    \
 		.qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, \
-		.tap = -1                                                                    \
+		.taps = {                                                                    \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1,                                                                  \
+			-1                                                                   \
+		}                                                                            \
 	}
+_Static_assert(PLAN_NICS_MAX == 8, "HANDED_INIT");
 
 static void close_one(int *fd)
 {
@@ -58,7 +69,8 @@ static void handed_release(struct handed *h)
 	close_one(&h->errors);
 	close_one(&h->code);
 	close_one(&h->vars);
-	close_one(&h->tap);
+	for (size_t i = 0; i < array_size(h->taps); i++)
+		close_one(&h->taps[i]);
 }
 
 static int pair(int *ours, int *theirs, struct error *err)
@@ -126,28 +138,6 @@ static int open_firmware(struct session *session, struct handed *h, struct error
 		return h->code;
 	h->vars = open_variables(session, err);
 	return h->vars < 0 ? h->vars : 0;
-}
-
-static int start_network(struct session *session, struct handed *h, struct error *err)
-{
-	struct net_start start = { .mode = NET_SHARED };
-	auto_policy policy = POLICY_INIT;
-	struct net_message started;
-	int r;
-
-	memcpy(start.mac, session->config.mac.bytes, sizeof(start.mac));
-	policy_add_mode(&policy, NET_SHARED);
-	r = net_link_start(&session->net, &start, &policy, &started, &h->tap, err);
-	if (r < 0)
-		return r;
-	session->runtime.address = started.address;
-	(void)snprintf(session->runtime.interface, sizeof(session->runtime.interface), "%s",
-		       started.interface);
-	session->plan.nics[0].tap_fd = h->tap;
-	memcpy(session->plan.nics[0].mac, session->config.mac.bytes,
-	       sizeof(session->plan.nics[0].mac));
-	session->plan.nic_count = 1;
-	return 0;
 }
 
 static int open_sockets(struct session *session, struct handed *h, int *qmp, int *console,
@@ -299,7 +289,7 @@ int session_launch(struct session *session, struct error *err)
 	if (r == 0)
 		r = open_sockets(session, &h, &qmp, &console, err);
 	if (r == 0)
-		r = start_network(session, &h, err);
+		r = session_start_cards(session, h.taps, err);
 	if (r == 0)
 		r = fill_plan(session, &h, err);
 	if (r == 0)
@@ -316,7 +306,6 @@ int session_launch(struct session *session, struct error *err)
 	session->runtime.pid = getpid();
 	session->runtime.qemu_pid = session->qemu;
 	session->runtime.started = time(NULL);
-	session->runtime.mac = session->config.mac;
 	(void)snprintf(session->runtime.accel, sizeof(session->runtime.accel), "%s",
 		       accel_name(session->plan.accel));
 	return 0;

@@ -12,6 +12,8 @@ static int run_session(struct session *session, struct error *err)
 	int r = session_claim(session, err);
 
 	if (r == 0)
+		r = session_prepare_network(session, err);
+	if (r == 0)
 		r = console_open(&session->console, &session->vm, session->options->serial,
 				 session->options->serial_path, err);
 	if (r == 0)

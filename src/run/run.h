@@ -16,6 +16,7 @@
 
 struct error;
 struct home;
+struct net_options;
 
 struct run_options {
 	const char *name;
@@ -24,6 +25,7 @@ struct run_options {
 	bool serial;
 	const char *serial_path;
 	bool nested;
+	const struct net_options *network;
 	enum accel_choice accel;
 	bool detach; /* return as soon as the VM runs */
 	bool wait_ready; /* ... or as soon as its agent answers */

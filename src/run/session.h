@@ -6,11 +6,12 @@
  * One VM's run, from claim to teardown. Each stage is a file of its own and
  * leaves the session in a state that run_session_release() can take down:
  *
- *   claim.c      the VM is ours: running lock, MAC, pending config
+ *   claim.c      the VM is ours: running lock, MACs, pending config
+ *   cards.c      its network's rules are compiled; its cards, in launch.c's time
  *   disks.c      its disks are open
  *   launch.c     network, firmware, QEMU, QMP
  *   supervise.c  the loop: signals, QEMU's end, sockets
- *   freeze.c     requests on manage.sock
+ *   requests.c   requests on manage.sock: freeze.c, net_request.c
  */
 
 #include <jansson.h>
@@ -21,9 +22,11 @@
 #include "base/error.h"
 #include "machine/engine.h"
 #include "machine/plan.h"
-#include "net/helper.h"
 #include "run/console.h"
+#include "run/control_socket.h"
 #include "run/identity.h"
+#include "run/network.h"
+#include "run/requests.h"
 #include "store/config.h"
 #include "store/disk.h"
 #include "store/runtime.h"
@@ -62,7 +65,9 @@ struct session {
 	struct engine engine;
 	struct launch_plan plan;
 	struct identity identity;
-	struct net_link net;
+	struct network network;
+	struct in_addr wanted; /* the address that the first card is to have, 0: any */
+	bool fixed; /* or none */
 	struct runtime runtime;
 	pid_t qemu;
 	int qemu_pidfd;
@@ -72,11 +77,12 @@ struct session {
 	int guest_agent; /* our end of the agent's port, until the relay has it */
 	struct console console;
 	struct relay *relay;
-	int control, manage; /* listening sockets */
+	struct requests requests; /* on manage.sock */
+	struct control_socket net_control;
 
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
-	uv_poll_t qmp_poll, net_poll, qemu_poll, errors_poll, manage_poll;
+	uv_poll_t qmp_poll, qemu_poll, errors_poll;
 	uv_timer_t kill_timer, power_timer, room_timer, runtime_timer;
 	bool runtime_changed; /* and is to be written when runtime_timer fires */
 	uint64_t full_told; /* when a full disk was last spoken of (clock_ms), 0: never */
@@ -98,6 +104,8 @@ void run_session_release(struct session *session);
 
 /* Stages; each fills @err and leaves the rest to run_session_release(). */
 int session_claim(struct session *session, struct error *err) must_use_;
+/* Read what the VM's directory says of its network and compile its policy. */
+int session_prepare_network(struct session *session, struct error *err) must_use_;
 int session_open_disks(struct session *session, struct error *err) must_use_;
 int session_launch(struct session *session, struct error *err) must_use_;
 /*
@@ -105,7 +113,11 @@ int session_launch(struct session *session, struct error *err) must_use_;
  * would, which every stage must bear anyway.
  */
 int session_supervise(struct session *session, struct error *err) must_use_;
-/* Answer one client of manage.sock, taking @client over. */
-void session_answer(struct session *session, int client);
+/* Of session_launch(): start the cards, of which taps[] are the caller's, for the plan. */
+int session_start_cards(struct session *session, int *taps, struct error *err) must_use_;
+/* The card has another state: the runtime says so. */
+void session_show_card(struct session *session, const struct network_card *card);
+/* "freeze" on manage.sock: the disk's content becomes a layer that is not written any more. */
+int session_freeze(struct session *session, struct error *err) must_use_;
 
 #endif

@@ -7,14 +7,14 @@
  * freeze (freeze.c) has to wait, and bounds it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
- * stderr, the network keeper's socket, the console, manage.sock, and (inside the
+ * stderr, the network keepers' sockets, the console, manage.sock, and (inside the
  * relay) the agent's port and control.sock. The loop ends when QEMU has
  * ended; everything else only asks it to:
  *
  *   SIGINT, SIGTERM, SIGHUP   QMP quit (QEMU flushes its disks), and SIGKILL
  *                             QUIT_MS later or at a second signal
  *   SIGUSR2                   ACPI power button, some times; the guest decides
- *   the keeper is gone        as SIGINT, but the run has failed: a VM is never
+ *   a keeper is gone          as SIGINT, but the run has failed: a VM is never
  *                             left with a tap whose filter nobody keeps
  *
  * A reboot of the guest is no end. Which message and status an end has is
@@ -38,6 +38,7 @@
 #include "base/fs.h"
 #include "machine/qmp.h"
 #include "run/detach.h"
+#include "run/net_options.h"
 #include "run/run.h"
 #include "store/manage.h"
 
@@ -227,22 +228,21 @@ static void on_runtime_timer(uv_timer_t *timer)
 		write_runtime(session);
 }
 
-static void on_network(uv_poll_t *poll, int status, int events)
+static void on_keeper_gone(void *arg)
 {
-	struct session *session = poll->data;
-	struct error err = ERROR_INIT;
-	struct net_message message;
-	int r = status < 0 ? -1 : net_link_receive(&session->net, &message, &err);
+	struct session *session = arg;
 
-	(void)events;
-	if (r < 0) {
-		(void)uv_poll_stop(poll);
-		fail(session, "the network helper ended");
-		quit(session);
-	} else if (r > 0 && message.kind == NET_LEASED && !session->runtime.leased) {
-		session->runtime.leased = true;
-		write_runtime(session);
-	}
+	/* each card may say so, but quit() is meant once */
+	if (session->failure.code)
+		return;
+	fail(session, "the network helper ended");
+	quit(session);
+}
+
+static void on_leased(void *arg, const struct network_card *card)
+{
+	session_show_card(arg, card);
+	write_runtime(arg);
 }
 
 static void on_agent(void *arg, enum relay_event event)
@@ -253,17 +253,6 @@ static void on_agent(void *arg, enum relay_event event)
 	write_runtime(session);
 	if (event == RELAY_READY && session->options->wait_ready)
 		detach_ready(&session->status_pipe);
-}
-
-static void on_manage(uv_poll_t *poll, int status, int events)
-{
-	struct session *session = poll->data;
-	int client = accept4(session->manage, NULL, NULL, SOCK_CLOEXEC);
-
-	(void)status;
-	(void)events;
-	if (client >= 0)
-		session_answer(session, client);
 }
 
 static void close_handle(uv_handle_t *handle, void *arg)
@@ -327,25 +316,40 @@ static int watch_all(struct session *session, struct error *err)
 	if (r == 0)
 		r = watch(session, &session->errors_poll, session->qemu_errors, on_qemu_errors,
 			  err);
-	if (r == 0)
-		r = watch(session, &session->net_poll, session->net.sock, on_network, err);
-	if (r == 0)
-		r = watch(session, &session->manage_poll, session->manage, on_manage, err);
 	return r;
+}
+
+static int open_sockets(struct session *session, struct error *err)
+{
+	auto_fd control = vm_socket_listen(&session->vm, "control.sock", err);
+	int manage, r;
+
+	if (control < 0)
+		return control;
+	r = relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&control), on_agent,
+		      session, &session->relay, err);
+	if (r < 0)
+		return r;
+	manage = manage_listen(&session->vm, err);
+	if (manage < 0)
+		return manage;
+	return requests_start(&session->requests, session, &session->loop, manage, err);
 }
 
 static int open_services(struct session *session, struct error *err)
 {
-	session->control = vm_socket_listen(&session->vm, "control.sock", err);
-	if (session->control < 0)
-		return session->control;
-	session->manage = manage_listen(&session->vm, err);
-	if (session->manage < 0)
-		return session->manage;
-	if (relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&session->control),
-		      on_agent, session, &session->relay, err) < 0)
-		return -err->code;
-	return watch_all(session, err);
+	const struct network_events events = { on_leased, on_keeper_gone, session };
+	int control = session->options->network->control;
+	int r = open_sockets(session, err);
+
+	if (r == 0)
+		r = watch_all(session, err);
+	if (r == 0)
+		r = network_watch(&session->network, &session->loop, &events, err);
+	if (r == 0 && control >= 0)
+		r = control_socket_start(&session->net_control, &session->loop, &session->network,
+					 control, err);
+	return r;
 }
 
 static const int signal_numbers[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -390,13 +394,13 @@ int run_session_init(struct session *session, struct error *err)
 		.running_lock = -1,
 		.vm_lock = -1,
 		.identity = IDENTITY_INIT,
-		.net = NET_LINK_INIT,
+		.network = NETWORK_INIT,
 		.qemu_pidfd = -1,
 		.qemu_errors = -1,
 		.guest_agent = -1,
 		.console = CONSOLE_INIT,
-		.control = -1,
-		.manage = -1,
+		.requests = REQUESTS_INIT,
+		.net_control = CONTROL_SOCKET_INIT,
 		.status_pipe = -1,
 		.top_node = "disk0",
 	};
@@ -456,7 +460,9 @@ void run_session_release(struct session *session)
 	close_loop(session);
 	console_release(&session->console);
 	qmp_free(session->qmp);
-	net_link_stop(&session->net);
+	requests_release(&session->requests);
+	control_socket_release(&session->net_control);
+	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);
 	for (size_t i = 0; i < session->extra_count; i++)
@@ -464,8 +470,6 @@ void run_session_release(struct session *session)
 	cleanup_close_(&session->qemu_pidfd);
 	cleanup_close_(&session->qemu_errors);
 	cleanup_close_(&session->guest_agent);
-	cleanup_close_(&session->control);
-	cleanup_close_(&session->manage);
 	identity_release(&session->identity);
 	engine_release(&session->engine);
 	config_release(&session->config);

@@ -93,97 +93,138 @@ static int hung_up(struct error *err)
 	return error_set(err, E_NOT_RUNNING, "it hung up");
 }
 
-/* A request is short: it goes in one piece, and the lock with it. */
+/* The lock goes with the first piece. */
 static int send_request(int fd, const char *request, int lock, uint64_t deadline, struct error *err)
 {
 	auto_free char *text = str_format("%s\n", request);
-	size_t len = strlen(text);
+	size_t len = strlen(text), sent = 0;
 
-	for (;;) {
+	while (sent < len) {
 		ssize_t n;
 		int r = wait_ready(fd, POLLOUT, deadline, err);
 
 		if (r < 0)
 			return r;
-		n = socket_send(fd, text, len, lock, MSG_DONTWAIT);
-		if (n == (ssize_t)len)
-			return 0;
+		n = socket_send(fd, text + sent, len - sent, sent ? -1 : lock, MSG_DONTWAIT);
 		if (n == -EPIPE || n == -ECONNRESET)
 			return hung_up(err);
-		if (n != -EINTR && n != -EAGAIN)
-			return error_set(err, n < 0 ? (int)-n : E_PROTOCOL, "cannot send");
+		if (n < 0 && n != -EINTR && n != -EAGAIN)
+			return error_set(err, (int)-n, "cannot send");
+		if (n > 0)
+			sent += (size_t)n;
 	}
+	return 0;
 }
 
-/* Read up to the end of a line, which is all there is; *fd: see socket_receive(). */
-static int receive_line(int fd, struct str *line, int *received, uint64_t deadline,
-			struct error *err)
+/*
+ * One piece of a line, which is all there is; *fd: see socket_receive(). Return: 1 it is whole; 0
+ * it is not, or nothing is there; or error.
+ */
+static int receive_piece(int fd, struct str *line, size_t max, int *received, struct error *err)
 {
-	for (;;) {
-		char bytes[512];
-		ssize_t n;
-		int r = wait_ready(fd, POLLIN, deadline, err);
+	char bytes[16384];
+	ssize_t n = socket_receive(fd, bytes, sizeof(bytes), received, MSG_DONTWAIT);
 
-		if (r < 0)
-			return r;
-		n = socket_receive(fd, bytes, sizeof(bytes), received, MSG_DONTWAIT);
-		if (n == -EINTR || n == -EAGAIN)
-			continue;
-		if (n == 0 || n == -ECONNRESET)
-			return hung_up(err);
-		if (n < 0)
-			return error_set(err, (int)-n, "cannot receive");
-		str_add(line, bytes, (size_t)n);
-		if (line->len > MANAGE_LINE_MAX)
-			return error_set(err, E_PROTOCOL, "the line is too long");
-		if (line->ptr[line->len - 1] == '\n') {
-			str_chop(line, 1);
-			return 0;
-		}
-	}
+	if (n == -EINTR || n == -EAGAIN)
+		return 0;
+	if (n == 0 || n == -ECONNRESET)
+		return hung_up(err);
+	if (n < 0)
+		return error_set(err, (int)-n, "cannot receive");
+	str_add(line, bytes, (size_t)n);
+	if (line->len > max)
+		return error_set(err, E_PROTOCOL, "the line is too long");
+	if (line->ptr[line->len - 1] != '\n')
+		return 0;
+	str_chop(line, 1);
+	return 1;
 }
 
-static int exchange(int fd, const char *request, int lock, unsigned timeout_ms, struct error *err)
+static int receive_answer(int fd, struct str *line, uint64_t deadline, struct error *err)
 {
-	auto_str line = STR_INIT;
 	auto_fd unwanted = -1;
+	int r = 0;
+
+	while (r == 0) {
+		r = wait_ready(fd, POLLIN, deadline, err);
+		if (r == 0)
+			r = receive_piece(fd, line, MANAGE_ANSWER_MAX, &unwanted, err);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int not_running(const struct vm *vm, struct error *err)
+{
+	return error_set(err, E_NOT_RUNNING, "VM \"%s\" is not running", vm->name);
+}
+
+static int connect_to_run(const struct vm *vm, struct error *err)
+{
+	int fd = vm_socket_connect(vm, socket_name, err);
+
+	return fd == -ENOENT || fd == -ECONNREFUSED ? not_running(vm, err) : fd;
+}
+
+/* Send, receive, and make an error of an error. */
+static int exchange(int fd, const char *request, int lock, unsigned timeout_ms, struct str *answer,
+		    struct error *err)
+{
 	uint64_t deadline = clock_ms() + timeout_ms;
 	int r = send_request(fd, request, lock, deadline, err);
 
 	if (r == 0)
-		r = receive_line(fd, &line, &unwanted, deadline, err);
-	if (r < 0)
-		return r;
-	if (strcmp(line.ptr, "ok") == 0)
-		return 0;
-	if (str_starts(line.ptr, "error "))
-		return error_set(err, E_FAILED, "%s", line.ptr + strlen("error "));
-	return error_set(err, E_PROTOCOL, "the answer is malformed");
-}
-
-int manage_receive(const struct vm *vm, int client, unsigned timeout_ms, struct str *request,
-		   int *lock, struct error *err)
-{
-	auto_fd received = -1;
-	int r = receive_line(client, request, &received, clock_ms() + timeout_ms, err);
-
-	if (r == 0 && !vm_is_lock(vm, received))
-		r = error_set(err, E_PROTOCOL, "the asker does not hold the VM's lock");
-	if (r == 0)
-		*lock = take_fd(&received);
+		r = receive_answer(fd, answer, deadline, err);
+	if (r == 0 && str_starts(answer->ptr, "error "))
+		r = error_set(err, E_FAILED, "%s", answer->ptr + strlen("error "));
 	return r;
 }
 
 int manage_request(const struct vm *vm, const char *request, int lock, unsigned timeout_ms,
 		   struct error *err)
 {
-	auto_fd fd = vm_socket_connect(vm, socket_name, err);
+	auto_str answer = STR_INIT;
+	auto_fd fd = connect_to_run(vm, err);
 	int r;
 
-	if (fd == -ENOENT || fd == -ECONNREFUSED)
-		return error_set(err, E_NOT_RUNNING, "VM \"%s\" is not running", vm->name);
 	if (fd < 0)
 		return fd;
-	r = exchange(fd, request, lock, timeout_ms, err);
+	r = exchange(fd, request, lock, timeout_ms, &answer, err);
+	if (r == 0 && strcmp(answer.ptr, "ok") != 0)
+		r = error_set(err, E_PROTOCOL, "the answer is malformed");
 	return r < 0 ? error_wrap(err, "VM \"%s\" cannot %s", vm->name, request) : 0;
+}
+
+int manage_ask(const struct vm *vm, const char *request, unsigned timeout_ms, struct str *answer,
+	       struct error *err)
+{
+	auto_fd fd = -1;
+	int r;
+
+	if (strlen(request) >= MANAGE_REQUEST_MAX)
+		return error_set(err, E_TOO_BIG, "more than %d bytes for one request",
+				 MANAGE_REQUEST_MAX);
+	fd = connect_to_run(vm, err);
+	if (fd < 0)
+		return fd;
+	r = exchange(fd, request, -1, timeout_ms, answer, err);
+	return r == -E_NOT_RUNNING ? not_running(vm, err) : r;
+}
+
+void manage_input_release(struct manage_input *input)
+{
+	str_release(&input->line);
+	if (input->lock >= 0)
+		(void)close(take_fd(&input->lock));
+}
+
+int manage_read(int client, struct manage_input *input, struct error *err)
+{
+	return receive_piece(client, &input->line, MANAGE_REQUEST_MAX, &input->lock, err);
+}
+
+int manage_check_lock(const struct vm *vm, const struct manage_input *input, struct error *err)
+{
+	if (vm_is_lock(vm, input->lock))
+		return 0;
+	return error_set(err, E_PROTOCOL, "the asker does not hold the VM's lock");
 }

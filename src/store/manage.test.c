@@ -4,6 +4,8 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
+#include "base/fs.h"
 #include "base/socket.h"
 #include "store/manage.h"
 
@@ -20,18 +22,44 @@ static void only_reply(const struct vm *vm, int client, const char *reply)
 }
 
 /* As `run` does it. */
+static int receive_request(int client, struct manage_input *input, struct error *err)
+{
+	int r;
+
+	while ((r = manage_read(client, input, err)) == 0)
+		clock_sleep_ms(1);
+	return r;
+}
+
 static void receive(const struct vm *vm, int client, const char *reply)
 {
 	struct error err = ERROR_INIT;
-	auto_str line = STR_INIT;
+	struct manage_input input = MANAGE_INPUT_INIT;
 	auto_str answer = STR_INIT;
-	auto_fd lock = -1;
 
-	if (manage_receive(vm, client, 10000, &line, &lock, &err) < 0)
+	if (receive_request(client, &input, &err) < 0 || manage_check_lock(vm, &input, &err) < 0)
 		str_addf(&answer, "error %s\n", err.text);
 	else
-		str_adds(&answer, strcmp(line.ptr, "freeze") == 0 ? reply : "what\n");
+		str_adds(&answer, strcmp(input.line.ptr, "freeze") == 0 ? reply : "what\n");
 	(void)!write(client, answer.ptr, answer.len);
+	manage_input_release(&input);
+}
+
+/* What comes goes back. */
+static void echo(const struct vm *vm, int client, const char *reply)
+{
+	struct error err = ERROR_INIT;
+	struct manage_input input = MANAGE_INPUT_INIT;
+	auto_str answer = STR_INIT;
+
+	(void)vm;
+	(void)reply;
+	if (receive_request(client, &input, &err) < 0)
+		str_addf(&answer, "error %s\n", err.text);
+	else
+		str_addf(&answer, "%s\n", input.line.ptr);
+	(void)!fs_write_all(client, answer.ptr, answer.len, &err);
+	manage_input_release(&input);
 }
 
 static pid_t start_answerer(struct fixture *f, const struct vm *vm, answer_fn answer,
@@ -66,14 +94,12 @@ static void test_answers(void **state)
 {
 	struct fixture *f = *state;
 	auto_vm vm = VM_INIT;
-	char name[201], flood[10001]; /* a path longer than sun_path */
+	char name[201]; /* a path longer than sun_path */
 	auto_fd lock = -1;
 	struct stat st;
 
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	memset(flood, 'x', sizeof(flood) - 1);
-	flood[sizeof(flood) - 1] = '\0';
 	fixture_create(f, "vm", 1);
 	assert_ok(f, vm_rename(&f->home, "vm", name, &f->err));
 	assert_ok(f, vm_open(&f->home, name, true, &vm, &f->err));
@@ -88,7 +114,6 @@ static void test_answers(void **state)
 		     ask(f, &vm, lock, only_reply, "error no room\n"));
 	assert_fails(f, E_NOT_RUNNING, "hung up", ask(f, &vm, lock, only_reply, ""));
 	assert_fails(f, E_PROTOCOL, "malformed", ask(f, &vm, lock, only_reply, "what\n"));
-	assert_fails(f, E_PROTOCOL, "too long", ask(f, &vm, lock, only_reply, flood));
 	/* a socket that nobody serves any more */
 	assert_fails(f, E_NOT_RUNNING, "is not running",
 		     manage_request(&vm, "freeze", lock, 1000, &f->err));
@@ -117,8 +142,8 @@ static void test_lock_outlives_the_asker(void **state)
 	struct fixture *f = *state;
 	struct error err = ERROR_INIT;
 	auto_vm vm = VM_INIT;
-	auto_str line = STR_INIT;
-	auto_fd listening = -1, client = -1, lock = -1, other = -1;
+	struct manage_input input = MANAGE_INPUT_INIT;
+	auto_fd listening = -1, client = -1, other = -1;
 	pid_t pid;
 
 	fixture_create(f, "vm", 1);
@@ -133,11 +158,61 @@ static void test_lock_outlives_the_asker(void **state)
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	client = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	assert_ok(f, manage_receive(&vm, client, 10000, &line, &lock, &f->err));
+	assert_ok(f, receive_request(client, &input, &f->err));
+	assert_ok(f, manage_check_lock(&vm, &input, &f->err));
 	other = openat(vm.dir, ".lock", O_RDWR | O_CLOEXEC);
 	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
-	(void)close(take_fd(&lock));
+	manage_input_release(&input);
 	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+}
+
+/* Longer than any socket's buffer, in both directions; one byte more is refused. */
+static void test_long_lines(void **state)
+{
+	struct fixture *f = *state;
+	auto_vm vm = VM_INIT;
+	auto_str request = STR_INIT, answer = STR_INIT;
+	pid_t pid;
+
+	fixture_create(f, "vm", 1);
+	assert_ok(f, vm_open(&f->home, "vm", true, &vm, &f->err));
+	while (request.len < MANAGE_REQUEST_MAX - 1)
+		str_addc(&request, 'x');
+	pid = start_answerer(f, &vm, echo, NULL);
+	assert_ok(f, manage_ask(&vm, request.ptr, 20000, &answer, &f->err));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_string_equal(answer.ptr, request.ptr);
+	str_addc(&request, 'x');
+	assert_fails(f, E_TOO_BIG, "bytes", manage_ask(&vm, request.ptr, 20000, &answer, &f->err));
+}
+
+/* Whatever a client sends, nobody waits for it, and no line grows beyond its bound. */
+static void test_reads_without_waiting(void **state)
+{
+	struct fixture *f = *state;
+	struct manage_input input = MANAGE_INPUT_INIT;
+	static char flood[64 * 1024];
+	size_t sent = 0;
+	int pair[2], r = 0;
+
+	memset(flood, 'x', sizeof(flood));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(manage_read(pair[1], &input, &f->err), 0);
+	assert_int_equal(socket_send(pair[0], "fre", 3, -1, 0), 3);
+	assert_int_equal(manage_read(pair[1], &input, &f->err), 0);
+	while (r == 0 && sent <= MANAGE_REQUEST_MAX) {
+		ssize_t n = socket_send(pair[0], flood, sizeof(flood), -1, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		r = manage_read(pair[1], &input, &f->err);
+	}
+	while (r == 0)
+		r = manage_read(pair[1], &input, &f->err);
+	assert_fails(f, E_PROTOCOL, "too long", r);
+	assert_true(input.line.len < MANAGE_REQUEST_MAX + sizeof(flood));
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+	manage_input_release(&input);
 }
 
 int main(void)
@@ -146,6 +221,8 @@ int main(void)
 		fixture_test(test_answers),
 		fixture_test(test_lock_is_shown),
 		fixture_test(test_lock_outlives_the_asker),
+		fixture_test(test_long_lines),
+		fixture_test(test_reads_without_waiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
