@@ -77,5 +77,7 @@ uint64_t granted_next(const struct granted *granted)
 	for (size_t i = 0; i < granted->count; i++)
 		if (granted->items[i].until < next)
 			next = granted->items[i].until;
-	return next;
+	return next == UINT64_MAX
+		       ? next
+		       : (next + GRANTED_STEP_MS - 1) / GRANTED_STEP_MS * GRANTED_STEP_MS;
 }

@@ -17,7 +17,12 @@
 
 struct strings;
 
-enum { GRANTED_MAX = 1024, GRANTED_LIFE_MS = 60 * 1000, GRANTED_LIFE_MAX_MS = 24 * 60 * 60 * 1000 };
+enum {
+	GRANTED_MAX = 1024,
+	GRANTED_LIFE_MS = 60 * 1000,
+	GRANTED_LIFE_MAX_MS = 24 * 60 * 60 * 1000,
+	GRANTED_STEP_MS = 5 * 1000,
+};
 
 struct grant {
 	struct in_addr address;
@@ -42,7 +47,10 @@ int granted_add(struct granted *granted, const char *name, struct in_addr addres
 void granted_remove(struct granted *granted, size_t i);
 /* Did one of @names give entry @i? */
 bool granted_by(const struct granted *granted, size_t i, const struct strings *names);
-/* When the first of them ends (ms), UINT64_MAX where there is none. */
+/*
+ * When the first of them is to be taken out (ms), UINT64_MAX where there is none: up to
+ * GRANTED_STEP_MS after its end, so that many go at once. To look for their flows costs.
+ */
 uint64_t granted_next(const struct granted *granted);
 
 #endif

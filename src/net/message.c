@@ -156,7 +156,8 @@ int net_message_receive(int sock, void *bytes, size_t size, int flags, int *fd, 
 	ssize_t n;
 
 	msg.msg_control = control.bytes;
-	msg.msg_controllen = sizeof(control.bytes);
+	/* its padding would be room for a second descriptor, which nobody would close */
+	msg.msg_controllen = CMSG_LEN(sizeof(int));
 	do
 		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);

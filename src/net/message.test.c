@@ -161,6 +161,50 @@ static void test_transport(void **state)
 	assert_int_equal(close(pair[1]), 0);
 }
 
+static void send_descriptors(int sock, size_t count)
+{
+	union {
+		char bytes[CMSG_SPACE(4 * sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (char[]){ 'x' }, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(count * sizeof(int)),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(count * sizeof(int));
+	for (size_t i = 0; i < count; i++)
+		memcpy(CMSG_DATA(c) + i * sizeof(int), &sock, sizeof(int));
+	assert_int_equal(sendmsg(sock, &msg, 0), 1);
+}
+
+/* Whoever runs the keeper must not fill its table of descriptors. */
+static void test_descriptors_do_not_stay(void **state)
+{
+	struct error err = ERROR_INIT;
+	int pair[2], next;
+	uint8_t byte;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	next = dup(pair[0]);
+	assert_int_equal(close(next), 0);
+	for (size_t count = 1; count <= 4; count++) {
+		send_descriptors(pair[0], count);
+		assert_int_equal(net_message_receive(pair[1], &byte, 1, 0, NULL, &err), 1);
+		assert_int_equal(dup(pair[0]), next);
+		assert_int_equal(close(next), 0);
+	}
+	assert_int_equal(close(pair[0]), 0);
+	assert_int_equal(close(pair[1]), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_kind),
 		cmocka_unit_test(test_answer),
 		cmocka_unit_test(test_transport),
+		cmocka_unit_test(test_descriptors_do_not_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

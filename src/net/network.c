@@ -20,7 +20,8 @@
  *         the name
  *
  * Who removes our tables (a firewall that is loaded anew) opens the taps. Each
- * keeper hears of it, takes its tap down and puts its part of the filter back.
+ * keeper hears of it, takes its tap down and puts its part of the filter back; the taps whose
+ * keepers were killed stay down.
  *
  * A keeper that was killed leaves its tap as long as somebody holds its
  * descriptor, and its elements in the filter. The next keeper sweeps the
@@ -80,6 +81,12 @@ int network_lock(struct error *err)
 	if (mkdir(LOCK_DIR, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, "cannot make '" LOCK_DIR "' (make install-caps)");
 	return lock_dir(AT_FDCWD, LOCK_DIR, LOCK_WAIT, err);
+}
+
+/* Somebody may have deleted the interface; its number never comes again. */
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -EINVAL;
 }
 
 static bool has_link(const struct survey *s, const char *name)
@@ -165,6 +172,32 @@ static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error
 	if (r < 0 && r != -ENOENT)
 		return r;
 	rules_read_taps(answer.ptr, &s->taps);
+	return 0;
+}
+
+static bool is_in_filter(const struct survey *s, const char *name)
+{
+	for (size_t i = 0; i < s->taps.len; i++)
+		if (strcmp(s->taps.items[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Take down each tap that the filter does not know: it went while no keeper of that tap was alive.
+ * One that is alive takes its tap up again when it has put its part back.
+ */
+static int close_unfiltered(struct network *net, const struct survey *s, struct error *err)
+{
+	for (size_t i = 0; i < s->links.len; i++) {
+		const struct rtnl_link *link = &s->links.items[i];
+		int r = link->group == RULES_GROUP && !is_in_filter(s, link->name)
+				? rtnl_set_up(&net->nl, link->index, false, err)
+				: 0;
+
+		if (r < 0 && !is_gone(r))
+			return r;
+	}
 	return 0;
 }
 
@@ -365,6 +398,8 @@ static int find_place(struct network *net, const struct net_conf *conf,
 	if (r == 0)
 		r = look_around(s, &net->nl, lock, err);
 	if (r == 0)
+		r = close_unfiltered(net, s, err);
+	if (r == 0)
 		r = choose_address(net, s, subnet, start, err);
 	if (r == 0)
 		subnet_interface(net->guest.address, net->guest.name);
@@ -434,7 +469,7 @@ static int has_lost_filter(const struct network *net, struct error *err)
 /* What was opened while there was no filter is judged as any open flow is. */
 int network_look_after(struct network *net, struct error *err)
 {
-	auto_survey nothing = SURVEY_INIT;
+	auto_survey nothing = SURVEY_INIT, s = SURVEY_INIT;
 	auto_fd lock = -1;
 	int r = has_lost_filter(net, err);
 
@@ -444,16 +479,14 @@ int network_look_after(struct network *net, struct error *err)
 	if (r < 0)
 		return r;
 	lock = network_lock(err);
-	r = lock < 0 ? lock : install_filter(net, &nothing, lock, err);
+	r = lock < 0 ? lock : look_around(&s, &net->nl, lock, err);
+	if (r == 0)
+		r = close_unfiltered(net, &s, err);
+	if (r == 0)
+		r = install_filter(net, &nothing, lock, err);
 	if (r == 0)
 		r = network_cut_flows(net, err);
 	return r < 0 ? r : open_tap(net, err);
-}
-
-/* Somebody may have deleted the interface; its number never comes again. */
-static bool is_gone(int r)
-{
-	return r == -ENODEV || r == -EINVAL;
 }
 
 /* Is no tap there but this one (if it still is)? Return: 1, 0, or error. */

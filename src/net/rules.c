@@ -9,6 +9,12 @@
 #define INET "inet linzer"
 #define NETDEV "netdev linzer"
 #define GROUP "19546"
+/*
+ * A guest's flow takes its port of the host's from whoever serves there, for that remote address
+ * and port. So it gets one of those from which clients send (the kernel's ip_local_port_range
+ * begins with the same); a guest's own kernel uses them, too, and keeps what it chose.
+ */
+#define PORTS "32768-65535"
 
 _Static_assert(RULES_GROUP == 19546, "GROUP is RULES_GROUP in decimal");
 
@@ -20,10 +26,13 @@ static const char declarations[] =
 	"add set " INET " opened { type ifname; }\n"
 	"add set " INET " carried { type ifname . ifname; }\n"
 	"add set " INET " guests { type ifname . ipv4_addr; }\n"
+	"add set " INET " addresses { type ipv4_addr; }\n"
+	"add set " INET " gateways { type ifname . ipv4_addr; }\n"
 	"add set " INET " ported { type inet_proto; }\n"
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
 	"add map " INET " out { type ifname : verdict; }\n"
 	"add map " INET " in { type ifname : verdict; }\n"
+	"add chain " INET " related\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
 	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
 	"add chain " INET " output { type filter hook output priority filter - 10; }\n"
@@ -34,32 +43,43 @@ static const char declarations[] =
  * In the chains' order: to the host (DHCP went to the talker's packet socket
  * already); through the host; from the host. "accept" ends our chain only:
  * the host's own firewall still has its say. DHCP goes to nobody but the talker, and a guest is
- * no server of it.
+ * no server of it. Who else speaks in a guest's name could write down flows that the guest's
+ * policy forbids. An error belongs to a flow, but not yet to who sends it: NAT would carry a
+ * guest's error about another one's flow to that one.
  */
 static const char skeleton_rules[] =
 	"add element " INET " ported { tcp, udp }\n"
+	"flush chain " INET " related\n"
+	"add rule " INET " related iifname . ct original ip saddr @guests accept\n"
+	"add rule " INET " related iifname . ct reply ip saddr @guests accept\n"
 	"flush chain " INET " input\n"
+	"add rule " INET " input iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " input iifgroup != " GROUP " accept\n"
 	"add rule " INET " input meta nfproto != ipv4 drop\n"
 	"add rule " INET " input udp dport 67 drop\n"
 	"add rule " INET " input udp sport 67 drop\n"
 	"add rule " INET " input iifname . ip saddr != @guests drop\n"
 	"add rule " INET " input fib daddr type != local drop\n"
-	"add rule " INET " input ct status confirmed accept\n"
-	"add rule " INET " input meta l4proto icmp ct state related accept\n"
-	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 accept\n"
-	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 accept\n"
+	"add rule " INET " input ct state new,established ct status confirmed accept\n"
+	"add rule " INET " input meta l4proto icmp ct state related jump related\n"
+	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 "
+	"iifname . ct original ip daddr @gateways accept\n"
+	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 "
+	"iifname . ct original ip daddr @gateways accept\n"
 	"add rule " INET " input ct state != new drop\n"
 	"add rule " INET " input tcp flags & (fin | syn | rst | ack) != syn drop\n"
 	"add rule " INET " input iifname vmap @out\n"
 	"flush chain " INET " forward\n"
+	"add rule " INET " forward iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP
 	" iifname @opened iifname . oifname != @carried drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
 	"add rule " INET " forward meta nfproto != ipv4 drop\n"
-	"add rule " INET " forward ct status confirmed accept\n"
-	"add rule " INET " forward meta l4proto icmp ct state related accept\n"
+	"add rule " INET " forward ct state new,established ct status confirmed accept\n"
+	"add rule " INET " forward iifgroup != " GROUP
+	" meta l4proto icmp ct state related accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " drop\n"
+	"add rule " INET " forward meta l4proto icmp ct state related jump related\n"
 	"add rule " INET " forward udp dport 67 drop\n"
 	"add rule " INET " forward udp sport 67 drop\n"
 	"add rule " INET " forward iifname . ip saddr != @guests drop\n"
@@ -83,6 +103,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " service iifgroup " GROUP " tcp dport 53 "
 	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
 	"flush chain " INET " source\n"
+	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP
+	" meta l4proto { tcp, udp } masquerade to :" PORTS "\n"
 	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP " masquerade\n";
 
 struct dotted {
@@ -150,6 +172,8 @@ static void add_elements(struct str *text, const struct rules_guest *g)
 
 	str_addf(text, "add element " INET " taps { \"%s\" : %s }\n", g->name, gateway.text);
 	str_addf(text, "add element " INET " guests { \"%s\" . %s }\n", g->name, address.text);
+	str_addf(text, "add element " INET " addresses { %s }\n", address.text);
+	str_addf(text, "add element " INET " gateways { \"%s\" . %s }\n", g->name, gateway.text);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . udp : %u }\n", g->name,
 		 gateway.text, g->dns_udp);
 	str_addf(text, "add element " INET " services { \"%s\" . %s . tcp : %u }\n", g->name,
@@ -164,6 +188,8 @@ static void delete_elements(struct str *text, const char *name, struct in_addr g
 
 	str_addf(text, "delete element " INET " taps { \"%s\" }\n", name);
 	str_addf(text, "delete element " INET " guests { \"%s\" . %s }\n", name, address.text);
+	str_addf(text, "delete element " INET " addresses { %s }\n", address.text);
+	str_addf(text, "delete element " INET " gateways { \"%s\" . %s }\n", name, gateway.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . udp }\n", name,
 		 gateway.text);
 	str_addf(text, "delete element " INET " services { \"%s\" . %s . tcp }\n", name,

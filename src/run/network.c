@@ -83,7 +83,7 @@ int network_start_card(struct network *network, struct in_addr wanted, bool fixe
 		return r;
 	card->network = network;
 	card->address = started.address;
-	memcpy(card->interface, started.interface, sizeof(card->interface));
+	memcpy(card->interface, started.neighbours, sizeof(card->interface));
 	network->isolated = started.isolated != 0;
 	network->card_count++;
 	return 0;

@@ -62,7 +62,8 @@ struct network_card {
 	struct mac mac;
 	struct in_addr address; /* 0: none, or not seen yet (bridged) */
 	bool leased;
-	char interface[NET_NAME_MAX]; /* the tap */
+	char interface[NET_NAME_MAX]; /* where the host sees the guest: the tap, bridge or macvlan
+				       */
 	char parent[NET_NAME_MAX]; /* bridged: the bridge or interface */
 	struct net_drops drops; /* as of the last count */
 	enum { CARD_IDLE, CARD_ASKED, CARD_DONE, CARD_REFUSED } state;

@@ -28,7 +28,7 @@ struct runtime_card {
 	struct mac mac;
 	struct in_addr address; /* 0.0.0.0: none, or none seen yet (bridged) */
 	bool leased; /* the guest uses the address */
-	char interface[16]; /* the tap's name on the host */
+	char interface[16]; /* where the host sees the guest: the tap, bridge or macvlan */
 	char parent[16]; /* bridged: the bridge or interface, else "" */
 };
 /* A TCP port of the host that leads to one of the guest's. */
@@ -45,7 +45,7 @@ struct runtime {
 	bool leased; /* the guest has taken the address by DHCP */
 	bool agent_ready;
 	char accel[8]; /* "kvm", "tcg" */
-	char interface[16]; /* the tap's name on the host */
+	char interface[16]; /* where the host sees the guest: the tap, bridge or macvlan */
 	char mode[8]; /* "shared", "softnet", "host", "bridged", "none" */
 	/* the network is in a namespace of its own: from the host the guest's address cannot be
 	 * dialled, only the exposed ports */
