@@ -40,7 +40,7 @@ def picture(linzer):
         "neighbours": subprocess.check_output(["ip", "neigh"], text=True),
         "processes": processes("linzer", "linzer-net", "qemu-system-x86"),
         "files": sorted(str(p.relative_to(linzer.home)) for p in linzer.home.rglob("*")
-                        if p.name not in (".accessed", "console.log", "run.log", "efivars.fd", ".lock")),
+                        if p.name not in (".accessed", "console.log", "run.log", "efivars.fd", "last-ip", ".lock")),
         "uids": [p for p in pathlib.Path("/run/linzer/uid").glob("*") if locked(p)],
         "forwarding": pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(),
     }

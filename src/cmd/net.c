@@ -12,7 +12,6 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "cli/table.h"
-#include "cli/terminal.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
 #include "cmd/set_network.h"
@@ -115,16 +114,11 @@ static int add_filter(const struct net_args *args, json_t *request, struct error
 	const struct network_options options_of_set = { .filter = args->filter, .local = -1 };
 	auto_network_change change = NETWORK_CHANGE_INIT;
 	int r = network_change_prepare(&options_of_set, &change, err);
-	json_t *text;
 
 	if (r < 0 || change.filter == FILTER_KEEP)
 		return r;
-	text = memchr(change.text.ptr, '\0', change.text.len)
-		       ? NULL
-		       : json_stringn(change.text.ptr, change.text.len);
-	if (!text)
-		return error_set(err, E_INVALID, "%s: not UTF-8 text", args->filter);
-	(void)json_object_set_new(request, "filter", text);
+	/* what was prepared is ASCII */
+	(void)json_object_set_new(request, "filter", json_string(change.text.ptr));
 	return 0;
 }
 
@@ -198,14 +192,10 @@ static void add_card(struct table *table, const json_t *card)
 		   drops_of(card, "Out"), drops_of(card, "In"));
 }
 
-/* The text is whatever its writer put in, maybe far away. */
 static void add_filter_text(struct str *out, const char *text)
 {
-	struct terminal_filter filter = { 0 };
-
-	str_adds(out, text[0] ? "Filter\n" : "Filter none\n");
-	terminal_filter_add(&filter, text, strlen(text), out);
-	if (text[0] && out->ptr[out->len - 1] != '\n')
+	str_addf(out, "Filter%s%s", text[0] ? "\n" : " none", text);
+	if (out->ptr[out->len - 1] != '\n')
 		str_addc(out, '\n');
 }
 

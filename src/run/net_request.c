@@ -19,21 +19,6 @@ static json_t *format_list(const struct strings *list)
 	return array;
 }
 
-/* A filter's comments may hold any bytes: those that are no UTF-8 become '?'. */
-static json_t *format_text(const struct str *text)
-{
-	json_t *json = json_stringn(text->ptr, text->len);
-	auto_str plain = STR_INIT;
-
-	if (json)
-		return json;
-	str_add(&plain, text->ptr, text->len);
-	for (size_t i = 0; i < plain.len; i++)
-		if ((unsigned char)plain.ptr[i] >= 0x80 || plain.ptr[i] == '\0')
-			plain.ptr[i] = '?';
-	return json_stringn(plain.ptr, plain.len);
-}
-
 static json_t *format_exposed(const struct network *network)
 {
 	json_t *array = json_array();
@@ -82,7 +67,8 @@ static json_t *format_network(const struct network *network)
 	(void)json_object_set_new(object, "NoLocal", json_boolean(network->rules.no_local));
 	(void)json_object_set_new(object, "Allow", format_list(&network->rules.allow));
 	(void)json_object_set_new(object, "Block", format_list(&network->rules.block));
-	(void)json_object_set_new(object, "Filter", format_text(&network->rules.filter));
+	(void)json_object_set_new(object, "Filter",
+				  json_string(network->rules.filter.ptr)); /* ASCII */
 	(void)json_object_set_new(object, "Exposed", format_exposed(network));
 	(void)json_object_set_new(object, "Cards", cards);
 	return object;

@@ -125,7 +125,6 @@ static void end_job(struct network *network)
 	int r = job->failure.code ? -job->failure.code : 0;
 
 	network->jobs = job->next;
-	network->job_count--;
 	if (r == 0 && job->kind == JOB_CHANGE) {
 		struct network_rules old_rules = network->rules;
 		struct policy old_policy = network->policy;
@@ -138,6 +137,8 @@ static void end_job(struct network *network)
 	if (job->done)
 		job->done(job->arg, r, &job->failure);
 	job_free(job);
+	/* only now: a job that was added meanwhile is begun here, and not by add_job() */
+	network->job_count--;
 	begin_job(network);
 }
 

@@ -50,6 +50,16 @@ static void on_done(void *arg, int r, const struct error *err)
 	f->err = *err;
 }
 
+/* Who hears of the end asks for more. */
+static void on_done_again(void *arg, int r, const struct error *err)
+{
+	struct fixture *f = arg;
+
+	on_done(arg, r, err);
+	assert_int_equal(
+		network_count(&f->network, f->done < 3 ? on_done_again : on_done, f, &f->err), 0);
+}
+
 static int set_up(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
@@ -313,6 +323,23 @@ static void test_queue_is_bounded(void **state)
 	assert_int_equal(f->done, 1);
 }
 
+static void test_more_from_the_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(network_count(&f->network, on_done_again, f, &f->err), 0);
+	for (unsigned n = 1; n <= 4; n++) {
+		for (int card = 0; card < CARDS; card++) {
+			assert_int_equal(asked(f, card, NULL), NET_COUNT);
+			assert_int_equal(asked(f, card, NULL), 0); /* once */
+			says(f, card, NET_COUNTED);
+		}
+		assert_int_equal(f->done, n);
+	}
+	expects_nothing(f);
+	assert_int_equal(f->network.job_count, 0);
+}
+
 static void test_unasked(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +368,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_jobs_wait, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_mistakes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_queue_is_bounded, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_more_from_the_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unasked, set_up, tear_down),
 	};
 
