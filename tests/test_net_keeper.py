@@ -686,7 +686,8 @@ def test_cycles_leave_nothing_behind(lab, cycles):
         lab.up().stop()
     assert state(lab) == before, seed
     assert files() == before_files
-    helpers = [p for p in pathlib.Path("/proc").glob("[0-9]*/comm") if p.read_text().startswith("linzer-")]
+    helpers = [p for p in pathlib.Path("/proc").glob("[0-9]*/status")
+               if re.match(r"Name:\tlinzer-.*\n(?s:.*)State:\t[^Z]", p.read_text())]
     assert helpers == []
 
 

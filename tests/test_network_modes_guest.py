@@ -63,6 +63,7 @@ def test_bridged_vm_by_arp_and_ssh(guests, tmp_path, kind):
     """run --no-graphics --net-bridged=IF, ip --resolver=arp, ssh: on a LAN whose server is dnsmasq."""
     guests("clone", "debian", "net", check=True)
     lab = Lan(tmp_path, bridge=kind == "bridge")
+    lab.serve_dhcp()
     for name in ("passwd", "group", "nsswitch.conf"):
         shutil.copy(f"/etc/{name}", lab.etc)
     try:

@@ -32,7 +32,7 @@ int card_tap(const struct card *card); /* descriptor, the card's */
 int card_events(const struct card *card); /* ... of the filter: readable, card_look_after() */
 int card_look_after(struct card *card, struct error *err) must_use_;
 /* Address, gateway, prefix, MAC, interface into an answer. */
-void card_describe(const struct card *card, struct net_message *answer);
+void card_describe(const struct card *card, struct net_message *m);
 /* The talker's sockets and what it is to know of the card. */
 void card_set_up_talker(const struct card *card, struct talker_setup *setup);
 /* The names that the policy of now has. */

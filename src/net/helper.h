@@ -42,7 +42,7 @@ enum net_message_kind {
 
 enum {
 	NET_MAGIC = 0x4c5a4e32,
-	NET_TEXT_MAX = 256,
+	NET_TEXT_MAX = 260, /* no padding behind it */
 	NET_NAME_MAX = 16,
 	NET_EXPOSED_MAX = 64,
 	NET_NAMES_SIZE_MAX = 8 * 1024, /* of all names, with terminators, in NET_POLICY */

@@ -164,9 +164,8 @@ static void step(struct control_socket *socket)
 		return;
 	serve(socket);
 	more = !socket->waiting && socket->control.output.len > CONTROL_FRAME_MAX;
-	if (!send_output(socket))
-		hang_up(socket);
-	else if (socket->ended && !socket->waiting && !more && socket->control.output.len == 0)
+	if (!send_output(socket) ||
+	    (socket->ended && !socket->waiting && !more && socket->control.output.len == 0))
 		hang_up(socket);
 	else
 		await(socket, more);

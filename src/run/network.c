@@ -353,7 +353,7 @@ int network_change(struct network *network, const struct rules_change *change, n
 		copy_strings(&job->rules.allow, change->allow);
 		copy_strings(&job->rules.block, change->block);
 	}
-	if (job->sets_filter)
+	if (change->filter)
 		str_add(&job->rules.filter, change->filter->ptr, change->filter->len);
 	add_job(network, job);
 	return 0;
