@@ -179,7 +179,7 @@ int net_interfaces_check(const struct strings *wanted, struct error *err)
 
 int net_control_check(int fd, struct error *err)
 {
-	struct sockaddr_storage peer;
+	struct sockaddr_storage peer = { 0 };
 	socklen_t peer_len = sizeof(peer), len = sizeof(int);
 	int type = 0;
 
