@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import pathlib
-import re
 import signal
 import struct
 import subprocess
@@ -45,13 +44,13 @@ def take_descriptor(pid, number):
 
 
 def taps_of(pid):
-    """Interface -> the descriptor of process `pid` that is it."""
-    found = {}
+    """The descriptors of process `pid` that are taps, which QEMU has in the order of its cards."""
+    found = []
     for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if match := re.search(r"^iff:\s*(\S+)$", info.read_text(), re.M):
-                found[match[1]] = int(info.name)
-    return found
+            if "\niff:" in info.read_text():
+                found.append(int(info.name))
+    return sorted(found)
 
 
 class Runner:
@@ -91,7 +90,7 @@ class Runner:
         os.kill(state["qemuPid"], signal.SIGSTOP)
         eventually(lambda: status_of(state["qemuPid"])["State"].split()[0] == "T", 10)
         self.stopped.append(state["qemuPid"])
-        tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[card["interface"]])
+        tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[number])
         size = struct.unpack("i", fcntl.ioctl(tap, TUNGETVNETHDRSZ, b"\0" * 4))[0]
         assert size == HEADER, "the firmware drives the card"
         address = address or card["address"]

@@ -449,3 +449,10 @@ def test_descriptors_are_given_back(lab):
         assert says(client)
         client.close() if i % 2 else reset(client)
     assert eventually(lambda: len(list(directory.iterdir())) == before)
+
+
+def test_root_exposes_a_port_below_1024(lab):
+    keeper = lab.up(exposed=((443, 8443),))
+    probe = lab.socket("world", socket.AF_INET, socket.SOCK_STREAM)
+    probe.connect((UPLINK, 443))
+    assert keeper.guest.wait(lambda p: p.proto == 6 and p.dport == 8443)

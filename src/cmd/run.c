@@ -128,7 +128,7 @@ static int check_combinations(const struct run_args *args, struct error *err)
 	return 0;
 }
 
-static enum net_mode chosen_mode(const struct run_args *args)
+static int chosen_mode(const struct run_args *args)
 {
 	if (args->net_none)
 		return 0;

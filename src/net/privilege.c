@@ -69,6 +69,7 @@ int privilege_take(struct error *err)
 		grant(CAP_SETUID, false);
 		grant(CAP_SETGID, false);
 		grant(CAP_KILL, false);
+		grant(CAP_NET_BIND_SERVICE, false); /* ports below 1024 that it exposes */
 	}
 	return apply(err);
 }

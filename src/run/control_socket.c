@@ -155,6 +155,12 @@ static void await(struct control_socket *socket, bool more)
 		(void)uv_poll_stop(&socket->poll);
 }
 
+/* The peer asks nothing any more, and has all answers. */
+static bool is_over(const struct control_socket *socket)
+{
+	return socket->ended && !socket->waiting && socket->control.output.len == 0;
+}
+
 /* What can be done now. */
 static void step(struct control_socket *socket)
 {
@@ -164,8 +170,7 @@ static void step(struct control_socket *socket)
 		return;
 	serve(socket);
 	more = !socket->waiting && socket->control.output.len > CONTROL_FRAME_MAX;
-	if (!send_output(socket) ||
-	    (socket->ended && !socket->waiting && !more && socket->control.output.len == 0))
+	if (!send_output(socket) || (!more && is_over(socket)))
 		hang_up(socket);
 	else
 		await(socket, more);

@@ -14,7 +14,7 @@
 struct error;
 
 struct net_options {
-	enum net_mode mode; /* 0: no network card */
+	int mode; /* enum net_mode; 0: no network card */
 	struct strings allow, block; /* Softnet's targets, one each */
 	struct strings bridged; /* NET_BRIDGED: whose LANs, one card each */
 	struct net_exposed exposed[NET_EXPOSED_MAX];

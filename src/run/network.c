@@ -34,7 +34,7 @@ static void copy_strings(struct strings *to, const struct strings *from)
 		strings_add(to, from->items[i]);
 }
 
-const char *network_mode_name(enum net_mode mode)
+const char *network_mode_name(int mode)
 {
 	static const char *const names[NET_MODE_MAX] = { "none", "shared", "softnet", "host",
 							 "bridged" };
@@ -42,7 +42,7 @@ const char *network_mode_name(enum net_mode mode)
 	return names[mode];
 }
 
-int network_compile(enum net_mode mode, const struct network_rules *rules, const char *filter_name,
+int network_compile(int mode, const struct network_rules *rules, const char *filter_name,
 		    struct policy *policy, struct error *err)
 {
 	struct slice text = { (const uint8_t *)rules->filter.ptr, rules->filter.len };
@@ -56,7 +56,7 @@ int network_compile(enum net_mode mode, const struct network_rules *rules, const
 	if (mode == NET_SOFTNET)
 		r = softnet_compile(&rules->allow, &rules->block, policy, err);
 	else
-		policy_add_mode(policy, mode);
+		policy_add_mode(policy, (enum net_mode)mode);
 	/* what is too long for one packet is said before anything is started or changed */
 	return r < 0 ? r : policy_message_write(policy, &packet, err);
 }
@@ -349,7 +349,7 @@ int network_change(struct network *network, const struct rules_change *change, n
 	job->kind = JOB_CHANGE;
 	job->sets_lists = change->allow != NULL;
 	job->sets_filter = change->filter != NULL;
-	if (job->sets_lists) {
+	if (change->allow) {
 		copy_strings(&job->rules.allow, change->allow);
 		copy_strings(&job->rules.block, change->block);
 	}

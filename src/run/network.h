@@ -48,9 +48,9 @@ void network_rules_release(struct network_rules *rules);
  * Compile them for @mode into the empty @policy. @filter_name: what an error in the filter's text
  * is told of, before ": line L, column C: ...". Errors: E_INVALID, E_TOO_BIG.
  */
-int network_compile(enum net_mode mode, const struct network_rules *rules, const char *filter_name,
+int network_compile(int mode, const struct network_rules *rules, const char *filter_name,
 		    struct policy *policy, struct error *err) must_use_;
-const char *network_mode_name(enum net_mode mode); /* "shared", ...; 0: "none" */
+const char *network_mode_name(int mode); /* "shared", ...; 0: "none" */
 
 struct network;
 struct network_job;
@@ -80,7 +80,7 @@ struct network_events {
 };
 
 struct network {
-	enum net_mode mode; /* 0: no card */
+	int mode; /* enum net_mode; 0: no card */
 	struct network_rules rules; /* in force */
 	struct policy policy; /* made of them */
 	struct net_exposed exposed[NET_EXPOSED_MAX];

@@ -168,10 +168,10 @@ static void on_client(uv_poll_t *poll, int status, int events)
 {
 	struct request *request = poll->data;
 
-	if (status >= 0 && !request->answered && (events & UV_READABLE))
+	if (status == 0 && !request->answered && (events & UV_READABLE))
 		take_input(request);
 	else if (status < 0 || !request->answered || !send_answer(request))
-		request_drop(request);
+		request_drop(request); /* all is sent, or nobody is there */
 }
 
 /* manage.sock is 0600 in the VM's directory; whom we answer is checked all the same. */

@@ -66,7 +66,7 @@ struct session {
 	struct launch_plan plan;
 	struct identity identity;
 	struct network network;
-	struct in_addr wanted; /* the address that the first card is to have, 0: any */
+	struct in_addr wanted; /* the address that the first card is to have, 0: any; see fixed */
 	struct runtime runtime;
 	pid_t qemu;
 	int qemu_pidfd;
@@ -83,15 +83,15 @@ struct session {
 	uv_signal_t signals[SESSION_SIGNALS];
 	uv_poll_t qmp_poll, qemu_poll, errors_poll;
 	uv_timer_t kill_timer, power_timer, room_timer, runtime_timer;
-	uint64_t full_told; /* when a full disk was last spoken of (clock_ms), 0: never */
-	enum session_end end;
-	unsigned presses; /* of the power button, since it was asked for */
-	struct error failure; /* of END_BY_FAILURE, printable */
-	int status_pipe; /* --detach: who waits for us; -1 */
 	bool fixed; /* the wanted address, or none */
 	bool runtime_changed; /* and is to be written when runtime_timer fires */
 	bool guest_shut_down; /* QEMU said so */
 	bool quit_sent;
+	unsigned presses; /* of the power button, since it was asked for */
+	uint64_t full_told; /* when a full disk was last spoken of (clock_ms), 0: never */
+	enum session_end end;
+	struct error failure; /* of END_BY_FAILURE, printable */
+	int status_pipe; /* --detach: who waits for us; -1 */
 };
 
 /* QMP's events become the session's state (an event handler for qmp_new()). */
