@@ -13,7 +13,7 @@ import pytest
 
 from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, FAILED, LEASED, OFFER, RELEASE, REQUEST, Dhcp, arp, ipv4,
                     ping, random_mac, tcp, udp)
-from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, frame, hears
+from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, frame, hears, lease
 
 NOTHING = ([], "", [])
 OTHER = bytes.fromhex("525400999999")
@@ -45,19 +45,6 @@ def gone(lan, seconds=1.0):
     while lan.leftovers() != NOTHING and time.monotonic() < end:
         time.sleep(0.02)
     return lan.leftovers() == NOTHING
-
-
-def lease(keeper, wanted=None):
-    """As a DHCP client: -> the address, once the keeper knows it too."""
-    client = Dhcp(keeper.guest)
-    kind, offered, options, _ = client.ask(DISCOVER, [(50, socket.inet_aton(wanted))] if wanted else [])
-    assert kind == OFFER
-    kind, address, _, _ = client.ask(REQUEST, [(50, socket.inet_aton(offered)), (54, options[54])])
-    assert kind == ACK
-    keeper.guest.address = address
-    while keeper.wait_for(LEASED)[1]["address"] != address:
-        pass
-    return address
 
 
 def learns(keeper, address, seconds=0.5):
