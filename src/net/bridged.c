@@ -493,17 +493,3 @@ int bridged_down(struct bridged *card, struct error *err)
 	rtnl_close(&card->nl);
 	return r;
 }
-
-int bridged_list(struct str *out, struct error *err)
-{
-	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
-	struct rtnl nl = RTNL_INIT;
-	int r = rtnl_open(&nl, err);
-
-	if (r == 0)
-		r = rtnl_list_links(&nl, &links, err);
-	if (r == 0)
-		lan_list(&links, "\n", out);
-	rtnl_close(&nl);
-	return r;
-}

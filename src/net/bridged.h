@@ -78,7 +78,4 @@ void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX]);
 /* Remove it all; closes what is open. */
 int bridged_down(struct bridged *card, struct error *err) must_use_;
 
-/* Names of interfaces that a card can be bridged to, one line each in @out. */
-int bridged_list(struct str *out, struct error *err) must_use_;
-
 #endif
