@@ -42,7 +42,7 @@ int rtnl_set_neighbour(struct rtnl *nl, unsigned index, struct in_addr address,
 }
 
 struct neighbour {
-	uint8_t *mac;
+	uint8_t mac[6];
 	bool known;
 };
 
@@ -50,8 +50,8 @@ static int read_neighbour_attribute(const struct nlattr *a, void *arg)
 {
 	struct neighbour *n = arg;
 
-	if (mnl_attr_get_type(a) == NDA_LLADDR && mnl_attr_get_payload_len(a) == 6) {
-		memcpy(n->mac, mnl_attr_get_payload(a), 6);
+	if (mnl_attr_get_type(a) == NDA_LLADDR && mnl_attr_get_payload_len(a) == sizeof(n->mac)) {
+		memcpy(n->mac, mnl_attr_get_payload(a), sizeof(n->mac));
 		n->known = true;
 	}
 	return MNL_CB_OK;
@@ -71,17 +71,20 @@ int rtnl_find_neighbour(struct rtnl *nl, unsigned index, struct in_addr address,
 {
 	struct rtnl_request r;
 	struct ndmsg *m = rtnl_begin(nl, &r, RTM_GETNEIGH, NLM_F_ACK, sizeof(struct ndmsg));
-	struct neighbour n = { .mac = mac };
+	struct neighbour n = { .known = false };
 	int code;
 
 	m->ndm_family = AF_INET;
 	m->ndm_ifindex = (int)index;
 	mnl_attr_put_u32(r.header, NDA_DST, address.s_addr);
 	code = rtnl_talk(nl, &r, read_neighbour, &n);
-	if (code == 0 || code == -ENOENT)
-		return n.known;
-	errno = -code;
-	return error_errno(err, "cannot look up a neighbour");
+	if (code < 0 && code != -ENOENT) {
+		errno = -code;
+		return error_errno(err, "cannot look up a neighbour");
+	}
+	if (n.known)
+		memcpy(mac, n.mac, sizeof(n.mac));
+	return n.known;
 }
 
 int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,

@@ -146,12 +146,15 @@ static int by_first(const void *left, const void *right)
 
 static void add_range(struct spans *ranges, uint32_t first, uint32_t last, bool pass)
 {
-	struct span *before = ranges->len ? &ranges->items[ranges->len - 1] : NULL;
+	if (ranges->len) {
+		struct span *before = &ranges->items[ranges->len - 1];
 
-	if (before && before->pass == pass && before->last + 1 == first)
-		before->last = last;
-	else
-		spans_add(ranges, (struct span){ .first = first, .last = last, .pass = pass });
+		if (before->pass == pass && before->last + 1 == first) {
+			before->last = last;
+			return;
+		}
+	}
+	spans_add(ranges, (struct span){ .first = first, .last = last, .pass = pass });
 }
 
 /*
