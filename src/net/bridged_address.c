@@ -56,7 +56,7 @@ static int choose_source(struct bridged *card, struct in_addr *source, struct er
 
 int bridged_add_host_route(struct bridged *card, struct error *err)
 {
-	struct in_addr source;
+	struct in_addr source = { 0 };
 	int r = card->host_index && card->address.s_addr ? choose_source(card, &source, err) : 0;
 
 	if (r <= 0)
