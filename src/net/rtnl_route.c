@@ -41,52 +41,6 @@ int rtnl_set_neighbour(struct rtnl *nl, unsigned index, struct in_addr address,
 	return rtnl_do(nl, &r, "tell the host the guest's MAC address", err);
 }
 
-struct neighbour {
-	uint8_t mac[6];
-	bool known;
-};
-
-static int read_neighbour_attribute(const struct nlattr *a, void *arg)
-{
-	struct neighbour *n = arg;
-
-	if (mnl_attr_get_type(a) == NDA_LLADDR && mnl_attr_get_payload_len(a) == sizeof(n->mac)) {
-		memcpy(n->mac, mnl_attr_get_payload(a), sizeof(n->mac));
-		n->known = true;
-	}
-	return MNL_CB_OK;
-}
-
-static int read_neighbour(const struct nlmsghdr *header, void *arg)
-{
-	const struct ndmsg *m = mnl_nlmsg_get_payload(header);
-
-	if (header->nlmsg_type != RTM_NEWNEIGH || (m->ndm_state & (NUD_FAILED | NUD_INCOMPLETE)))
-		return MNL_CB_OK;
-	return mnl_attr_parse(header, sizeof(*m), read_neighbour_attribute, arg);
-}
-
-int rtnl_find_neighbour(struct rtnl *nl, unsigned index, struct in_addr address, uint8_t mac[6],
-			struct error *err)
-{
-	struct rtnl_request r;
-	struct ndmsg *m = rtnl_begin(nl, &r, RTM_GETNEIGH, NLM_F_ACK, sizeof(struct ndmsg));
-	struct neighbour n = { .known = false };
-	int code;
-
-	m->ndm_family = AF_INET;
-	m->ndm_ifindex = (int)index;
-	mnl_attr_put_u32(r.header, NDA_DST, address.s_addr);
-	code = rtnl_talk(nl, &r, read_neighbour, &n);
-	if (code < 0 && code != -ENOENT) {
-		errno = -code;
-		return error_errno(err, "cannot look up a neighbour");
-	}
-	if (n.known)
-		memcpy(mac, n.mac, sizeof(n.mac));
-	return n.known;
-}
-
 int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,
 		   struct error *err)
 {

@@ -196,6 +196,7 @@ static const char gate_with_address[] =
 	"	chain gate_out {\n"
 	"		ip saddr != %3$s goto gate_new\n"
 	"		ip daddr 127.0.0.0/8 counter name gate drop\n"
+	"		meta l4proto tcp goto flow_out\n"
 	"		udp sport 67 counter name gate drop\n"
 	"		udp sport 68 udp dport 67 ip daddr 255.255.255.255 goto gate_dhcp\n"
 	"		udp sport 68 udp dport 67 ip daddr @servers goto gate_dhcp\n"
