@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "net/rules.h"
+#include "net/rules_bridged.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -18,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT;
 	auto_policy policy = POLICY_INIT;
+	auto_strings cards = VEC_INIT;
+	struct net_drops drops;
 
 	rules_read_taps(answer, &taps);
 	rules_read_opened(answer, &opened);
@@ -36,6 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		rules_add_opened(&text, opened.items[i]);
 	}
 	(void)rules_read_drops(answer);
+	rules_read_card_drops(answer, &drops);
+	rules_read_cards(answer, &cards);
+	for (size_t i = 0; i < cards.len; i++) {
+		assert(rules_is_card(cards.items[i]));
+		rules_remove_card(&text, cards.items[i]);
+	}
 	rules_clear_opened(&text);
 	rules_drop_tables(&text);
 	assert(strlen(text.ptr) == text.len);

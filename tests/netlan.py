@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from netlab import BRIDGED, BROADCAST, LEASED, Guest, Lab, arp, checksum, policy
+from netlab import ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, REQUEST, Dhcp, Guest, Lab, arp, checksum, policy
 
 ROUTER, HOST, PEER = "10.9.0.1", "10.9.0.2", "10.9.0.7"
 ADDRESSES = {"router": ROUTER, "host": HOST, "peer": PEER}
@@ -77,6 +77,13 @@ class Lan(Lab):
     def mac(self, machine):
         port = self.interface if machine == "host" else "eth1"
         return bytes.fromhex(self.ip(machine, f"-o link show {port}").split("link/ether ")[1][:17].replace(":", ""))
+
+    def hush(self, machine):
+        """Its kernel answers nothing that nobody listens for: no RST, no ICMP."""
+        self.run(machine, "nft", "add table ip quiet; "
+                 "add chain ip quiet output { type filter hook output priority 0; }; "
+                 "add rule ip quiet output tcp flags & rst != 0 drop; "
+                 "add rule ip quiet output icmp type destination-unreachable drop")
 
     def ear(self, machine, protocol=3):
         """Hears every frame that comes to a machine's interface (of the host: eth1)."""
@@ -168,6 +175,19 @@ class LanGuest(Guest):
         if not self.router:
             self.router = self.keeper.lab.mac("router")
         return self.router
+
+
+def lease(keeper, wanted=None):
+    """As a DHCP client: -> the address, once the keeper knows it too."""
+    client = Dhcp(keeper.guest)
+    kind, offered, options, _ = client.ask(DISCOVER, [(50, socket.inet_aton(wanted))] if wanted else [])
+    assert kind == OFFER
+    kind, address, _, _ = client.ask(REQUEST, [(50, socket.inet_aton(offered)), (54, options[54])])
+    assert kind == ACK
+    keeper.guest.address = address
+    while keeper.wait_for(LEASED)[1]["address"] != address:
+        pass
+    return address
 
 
 def hears(guest, lab, machine, frames):

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridged cards on a LAN: addresses, who reaches whom, what a hostile guest cannot send; nothing is left."""
 
-import pathlib
 import random
 import signal
 import socket
 import struct
-import subprocess
 import time
 
 import pytest
 
-from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, FAILED, LEASED, OFFER, RELEASE, REQUEST, Dhcp, arp, ipv4,
-                    ping, random_mac, tcp, udp)
-from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, frame, hears
+from netlab import (ACK, BRIDGED, BROADCAST, CHANGED, FAILED, LEASED, RELEASE, REQUEST, Dhcp, arp, ipv4,
+                    ping, policy, random_mac, rule, tcp, udp)
+from test_net_keeper import UserKeeper, capable_copy, lock_directory
+from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, LanGuest, frame, hears, lease
 
 NOTHING = ([], "", [])
 OTHER = bytes.fromhex("525400999999")
@@ -45,19 +44,6 @@ def gone(lan, seconds=1.0):
     while lan.leftovers() != NOTHING and time.monotonic() < end:
         time.sleep(0.02)
     return lan.leftovers() == NOTHING
-
-
-def lease(keeper, wanted=None):
-    """As a DHCP client: -> the address, once the keeper knows it too."""
-    client = Dhcp(keeper.guest)
-    kind, offered, options, _ = client.ask(DISCOVER, [(50, socket.inet_aton(wanted))] if wanted else [])
-    assert kind == OFFER
-    kind, address, _, _ = client.ask(REQUEST, [(50, socket.inet_aton(offered)), (54, options[54])])
-    assert kind == ACK
-    keeper.guest.address = address
-    while keeper.wait_for(LEASED)[1]["address"] != address:
-        pass
-    return address
 
 
 def learns(keeper, address, seconds=0.5):
@@ -120,11 +106,17 @@ def test_probe_of_an_address_is_answered(lan):
 @pytest.mark.parametrize("address", [HOST, ROUTER, PEER, "10.9.0.0", "10.9.0.255", "127.0.0.1", "224.0.0.251",
                                      "255.255.255.255", "0.0.0.1"])
 def test_address_of_somebody_else_is_not_taken(lan, address):
-    """The host's own, its gateway's, a machine's that the host knows, and what is no machine's."""
-    assert lan.pings("host", PEER)
+    """The host's own, its gateway's, another machine's (the host never heard of it), and what is no machine's."""
     keeper = lan.card()
     assert not learns(keeper, address)
     assert learns(keeper, STATIC)  # it still can have one of its own
+
+
+def test_address_of_a_machine_that_left(lan):
+    """What the host's neighbour table remembers does not count."""
+    lan.ip("host", f"neigh add {STATIC} lladdr {OTHER.hex(':')} dev {lan.interface} nud stale")
+    guest = lan.settled().guest
+    assert guest.pings(HOST) and lan.pings("router", ROUTER)
 
 
 def test_second_address_only_by_dhcp(lan):
@@ -480,6 +472,47 @@ def test_host_that_hides_its_addresses(plain):
     plain.setting("ipv4/conf/all/arp_ignore", 1)
     guest = plain.settled().guest
     assert guest.pings(HOST)
+
+
+# Ordinary users
+
+@pytest.fixture
+def user(lan, tmp_path, lock_directory):
+    """-> a keeper of a user with file capabilities."""
+    program = capable_copy(tmp_path)
+
+    def start():
+        keeper = UserKeeper(lan, program, mode=BRIDGED, interface=lan.interface.encode(), policy=NO_RULES)
+        lan.keepers.append(keeper)
+        return keeper
+    yield start
+    program.unlink()
+
+
+@pytest.mark.parametrize("conf", [None, "bridge = br7 eth7\n"])
+def test_user_has_no_bridge_that_root_did_not_name(lan, user, conf):
+    if conf:
+        (lan.etc / "linzer/net.conf").write_text(conf)
+    keeper = user()
+    kind, fields, _ = keeper.ask()
+    assert kind == FAILED
+    assert fields["text"] == f"cannot bridge to '{lan.interface}': '/etc/linzer/net.conf' does not allow it"
+    keeper.wait()
+    assert gone(lan)
+
+
+def test_user_has_the_bridge_that_root_names(lan, user):
+    (lan.etc / "linzer/net.conf").write_text(f"bridge = {lan.interface}\n")
+    keeper = user()
+    keeper.start()
+    keeper.guest = LanGuest(keeper)
+    keeper.guest.settle(STATIC)
+    assert keeper.guest.pings(ROUTER) and keeper.guest.pings(HOST)
+    assert keeper.set_policy(policy([rule(0)]))[0] == CHANGED
+    assert not keeper.guest.pings(ROUTER, 0.3)
+    assert keeper.count()[1] > 0
+    assert keeper.stop() == 0
+    assert gone(lan)
 
 
 # The end

@@ -787,11 +787,12 @@ TUN_FOR_ALL = ('mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/ne
 class UserKeeper(Keeper):
     """An ordinary user as `run`: the socket pair is made by that user, as SO_PEERCRED tells."""
 
-    def __init__(self, lab, program, uid=60001, group=60123, peer=None):
+    def __init__(self, lab, program, uid=60001, group=60123, peer=None, **options):
         self.peer = uid if peer is None else peer
         lab.tmp.parent.chmod(0o755)
         super().__init__(lab, program=program,
-                         before=("sh", "-c", TUN_FOR_ALL, "sh", "setpriv", f"--reuid={uid}", f"--regid={group}", "--clear-groups"))
+                         before=("sh", "-c", TUN_FOR_ALL, "sh", "setpriv", f"--reuid={uid}", f"--regid={group}", "--clear-groups"),
+                         **options)
 
     def make_pair(self):
         os.seteuid(self.peer)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "net/arp_probe.h"
 #include "net/lan.h"
 #include "net/network.h"
 #include "net/nft.h"
@@ -272,7 +273,10 @@ static int make_events(struct bridged *card, struct error *err)
 static int make_sockets(struct bridged *card, struct error *err)
 {
 	card->packets = tap_watch_socket(card->index, err);
-	return card->packets < 0 ? card->packets : make_events(card, err);
+	if (card->packets < 0)
+		return card->packets;
+	card->probe = arp_probe_open(card->parent_index, err);
+	return card->probe < 0 ? card->probe : make_events(card, err);
 }
 
 /*
@@ -486,24 +490,11 @@ int bridged_down(struct bridged *card, struct error *err)
 		r = lock < 0 ? lock : remove_card(card, lock, err);
 	}
 	close_one(&card->events);
+	close_one(&card->probe);
 	close_one(&card->filter_events);
 	close_one(&card->address_events);
 	close_one(&card->tap);
 	policy_release(&card->policy);
 	rtnl_close(&card->nl);
-	return r;
-}
-
-int bridged_list(struct str *out, struct error *err)
-{
-	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
-	struct rtnl nl = RTNL_INIT;
-	int r = rtnl_open(&nl, err);
-
-	if (r == 0)
-		r = rtnl_list_links(&nl, &links, err);
-	if (r == 0)
-		lan_list(&links, "\n", out);
-	rtnl_close(&nl);
 	return r;
 }

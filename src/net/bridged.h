@@ -35,12 +35,13 @@ struct bridged {
 	int filter_events, address_events; /* changes of the filter, and of the host's addresses */
 	int events; /* readable when one of them is */
 	int tap;
+	int probe; /* net/arp_probe.h, at the parent */
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
 #define BRIDGED_INIT                                                                               \
 	{                                                                                          \
 		.policy = POLICY_INIT, .nl = RTNL_INIT, .filter_events = -1, .address_events = -1, \
-		.events = -1, .tap = -1, .packets = -1                                             \
+		.events = -1, .tap = -1, .probe = -1, .packets = -1                                \
 	}
 
 /*
@@ -55,9 +56,10 @@ int bridged_up(struct bridged *card, const struct net_conf *conf, const char *pa
 void bridged_close_sockets(struct bridged *card);
 /*
  * The talker saw the guest use @address. Not taken (no error) where it is no machine's, the
- * host's own, a gateway's, another card's, or at another MAC as far as the host knows (unless
- * @by_dhcp); a first address is taken, a later one only from DHCP. Taken, it is committed to the
- * gate, and the host's route moves. Return: 1 taken, or what it had; 0 not; or error.
+ * host's own, a gateway's or another card's, or (unless @by_dhcp) where somebody on the LAN
+ * answers for it, which takes up to 150 ms; a first address is taken, a later one only from DHCP.
+ * Taken, it is committed to the gate, and the host's route moves. Return: 1 taken, or what it had;
+ * 0 not; or error.
  */
 int bridged_learn(struct bridged *card, struct in_addr address, bool by_dhcp,
 		  struct error *err) must_use_;
@@ -77,8 +79,5 @@ int bridged_look_after(struct bridged *card, struct error *err) must_use_;
 void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX]);
 /* Remove it all; closes what is open. */
 int bridged_down(struct bridged *card, struct error *err) must_use_;
-
-/* Names of interfaces that a card can be bridged to, one line each in @out. */
-int bridged_list(struct str *out, struct error *err) must_use_;
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "net/arp_probe.h"
 #include "net/bridged_parts.h"
 #include "net/lan.h"
 #include "net/network.h"
@@ -56,7 +57,7 @@ static int choose_source(struct bridged *card, struct in_addr *source, struct er
 
 int bridged_add_host_route(struct bridged *card, struct error *err)
 {
-	struct in_addr source;
+	struct in_addr source = { 0 };
 	int r = card->host_index && card->address.s_addr ? choose_source(card, &source, err) : 0;
 
 	if (r <= 0)
@@ -115,17 +116,8 @@ static bool has_address(const struct rtnl_addresses *all, struct in_addr address
 	return false;
 }
 
-/* Does the host know another machine by it? Return: 1, 0, or error. */
-static int is_neighbours(struct bridged *card, struct in_addr address, struct error *err)
-{
-	uint8_t mac[6];
-	int r = rtnl_find_neighbour(&card->nl, card->parent_index, address, mac, err);
-
-	return r <= 0 ? r : memcmp(mac, card->mac, sizeof(mac)) != 0;
-}
-
-/* Return: 1 the guest may have it; 0 not; or error. */
-static int may_have(struct bridged *card, struct in_addr address, bool by_dhcp, struct error *err)
+/* Return: 1 the guest may have it, as far as the host can tell by itself; 0 not; or error. */
+static int may_have(struct bridged *card, struct in_addr address, struct error *err)
 {
 	cleanup_(rtnl_links_release) struct rtnl_links links = VEC_INIT;
 	cleanup_(rtnl_addresses_release) struct rtnl_addresses hosts = VEC_INIT,
@@ -138,12 +130,8 @@ static int may_have(struct bridged *card, struct in_addr address, bool by_dhcp, 
 		r = rtnl_list_gateways(&card->nl, &gateways, err);
 	if (r < 0)
 		return r;
-	if (!is_machine(card, &hosts, address) || has_address(&gateways, address) ||
-	    is_of_another(card, &links, address))
-		return 0;
-	/* a server that gives it to the guest knows that the other one left */
-	r = by_dhcp ? 0 : is_neighbours(card, address, err);
-	return r < 0 ? r : r == 0;
+	return is_machine(card, &hosts, address) && !has_address(&gateways, address) &&
+	       !is_of_another(card, &links, address);
 }
 
 static int commit_address(struct bridged *card, struct in_addr address, int lock, struct error *err)
@@ -180,10 +168,14 @@ int bridged_learn(struct bridged *card, struct in_addr address, bool by_dhcp, st
 	}
 	if (card->address.s_addr && !by_dhcp)
 		return 0;
+	/* a server that gives it to the guest knows that nobody else has it */
+	r = by_dhcp ? 0 : arp_probe(card->probe, card->parent_index, address, card->mac, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	lock = network_lock(err);
 	if (lock < 0)
 		return lock;
-	r = may_have(card, address, by_dhcp, err);
+	r = may_have(card, address, err);
 	if (r <= 0)
 		return r;
 	r = commit_address(card, address, lock, err);

@@ -71,11 +71,11 @@ static const char *fault(const struct rtnl_links *links, const struct rtnl_link 
 	return NULL;
 }
 
-void lan_list(const struct rtnl_links *links, const char *end, struct str *out)
+static void list_usable(const struct rtnl_links *links, struct str *out)
 {
 	for (size_t i = 0; i < links->len; i++)
 		if (!fault(links, &links->items[i]))
-			str_addf(out, "%s%s", links->items[i].name, end);
+			str_addf(out, "%s%s", out->len ? ", " : "", links->items[i].name);
 }
 
 int lan_find(const struct rtnl_links *links, const char *name, const struct rtnl_link **found,
@@ -89,10 +89,8 @@ int lan_find(const struct rtnl_links *links, const char *name, const struct rtnl
 		*found = link;
 		return 0;
 	}
-	lan_list(links, ", ", &usable);
-	if (usable.len > 0)
-		str_chop(&usable, 2);
-	else
+	list_usable(links, &usable);
+	if (usable.len == 0)
 		str_adds(&usable, "none");
 	if (!link)
 		return error_set(err, E_INVALID,

@@ -19,7 +19,4 @@ enum { LAN_GROUP = 0x4c5b };
 int lan_find(const struct rtnl_links *links, const char *name, const struct rtnl_link **found,
 	     struct error *err) must_use_;
 bool lan_is_bridge(const struct rtnl_link *link);
-/* Append their names, each followed by @end. */
-void lan_list(const struct rtnl_links *links, const char *end, struct str *out);
-
 #endif

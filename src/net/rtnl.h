@@ -65,9 +65,6 @@ int rtnl_add_address(struct rtnl *nl, unsigned index, struct in_addr address, un
 /* That @address is at @mac; for good, and in place of what was known of it. */
 int rtnl_set_neighbour(struct rtnl *nl, unsigned index, struct in_addr address,
 		       const uint8_t mac[6], struct error *err) must_use_;
-/* What the host knows there of @address. Return: 1 with its @mac; 0 nothing; or error. */
-int rtnl_find_neighbour(struct rtnl *nl, unsigned index, struct in_addr address, uint8_t mac[6],
-			struct error *err) must_use_;
 /* @guest/32 over the interface; -EEXIST where anyone has that route already. */
 int rtnl_add_route(struct rtnl *nl, unsigned index, struct in_addr guest, struct in_addr source,
 		   struct error *err) must_use_;

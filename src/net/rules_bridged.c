@@ -10,23 +10,6 @@
 
 enum { MAC_TEXT = 20 };
 
-/* The words by which the two directions of packets differ. */
-struct way {
-	enum policy_direction direction;
-	const char *name, *other;
-	const char *remote, *guest; /* address */
-	const char *remote_port, *guest_port;
-	const char *key; /* of the packet's flow */
-	const char *pass;
-};
-
-static const struct way ways[] = {
-	{ POLICY_OUT, "out", "in", "daddr", "saddr", "dport", "sport",
-	  "ip daddr . meta l4proto . th sport . th dport", "goto leave" },
-	{ POLICY_IN, "in", "out", "saddr", "daddr", "sport", "dport",
-	  "ip saddr . meta l4proto . th dport . th sport", "accept" },
-};
-
 struct dotted {
 	char text[INET_ADDRSTRLEN];
 };
@@ -78,6 +61,12 @@ static const char declarations[] =
 	"	chain gate_dhcp { }\n"
 	"	chain gate_lease { }\n"
 	"	chain gate_error { }\n"
+	"	chain drop_out {\n"
+	"		counter name out drop\n"
+	"	}\n"
+	"	chain drop_in {\n"
+	"		counter name in drop\n"
+	"	}\n"
 	"	chain rules_out_0 { }\n"
 	"	chain rules_out_1 { }\n"
 	"	chain rules_out_2 { }\n"
@@ -97,24 +86,6 @@ static const char declarations[] =
 	"	}\n"
 	"	chain gate_in {\n"
 	"		type filter hook egress device \"%1$s\" priority -300; policy drop;\n"
-	"	}\n"
-	"}\n";
-
-/* A packet of a flow that the same end opened; and of one that the other end opened. */
-static const char known_flows[] =
-	"table netdev %1$s {\n"
-	"	chain mine_%2$s {\n"
-	"		meta l4proto udp update @flows_%2$s { %4$s } %5$s\n"
-	"		tcp flags & (fin|rst) != 0 update @flows_%2$s { %4$s timeout 2m } %5$s\n"
-	"		%5$s\n"
-	"	}\n"
-	"	chain answer_%2$s {\n"
-	"		meta l4proto udp update @flows_%3$s { %4$s } %5$s\n"
-	"		tcp flags & (syn|ack) == syn counter name %2$s drop\n"
-	"		tcp flags & (fin|rst) != 0 update @flows_%3$s { %4$s timeout 2m } %5$s\n"
-	"		tcp flags & (syn|psh) != 0 update @flows_%3$s { %4$s timeout 5d } %5$s\n"
-	"		ip length > 80 update @flows_%3$s { %4$s timeout 5d } %5$s\n"
-	"		%5$s\n"
 	"	}\n"
 	"}\n";
 
@@ -146,9 +117,7 @@ static void add_frame(struct str *text, const struct rules_card *card)
 {
 	str_addf(text, declarations, card->name, (unsigned)RULES_FLOWS_MAX,
 		 (unsigned)RULES_PINGS_MAX);
-	for (size_t i = 0; i < array_size(ways); i++)
-		str_addf(text, known_flows, card->name, ways[i].name, ways[i].other, ways[i].key,
-			 ways[i].pass);
+	rules_add_known_flows(text, card);
 	if (!card->wire[0])
 		str_addf(text, "add rule netdev %s leave accept\n", card->name);
 	else
@@ -227,6 +196,7 @@ static const char gate_with_address[] =
 	"	chain gate_out {\n"
 	"		ip saddr != %3$s goto gate_new\n"
 	"		ip daddr 127.0.0.0/8 counter name gate drop\n"
+	"		meta l4proto tcp goto flow_out\n"
 	"		udp sport 67 counter name gate drop\n"
 	"		udp sport 68 udp dport 67 ip daddr 255.255.255.255 goto gate_dhcp\n"
 	"		udp sport 68 udp dport 67 ip daddr @servers goto gate_dhcp\n"
@@ -263,199 +233,6 @@ static void add_gate(struct str *text, const struct rules_card *card)
 		str_addf(text, gate_without_address, card->name, mac.text);
 }
 
-/* The policy. */
-
-/* What a bridged card can tell apart: other guests are machines of the LAN as any other. */
-enum { KINDS = POLICY_WORLD | POLICY_HOST };
-
-static bool matters(const struct policy_rule *rule, const struct way *way)
-{
-	return (rule->directions & (unsigned)way->direction) && (rule->remotes & KINDS);
-}
-
-static bool is_any(struct policy_ports ports)
-{
-	return ports.first == 0 && ports.last == UINT16_MAX;
-}
-
-static bool has_ports(const struct policy_rule *rule)
-{
-	return !is_any(rule->remote_ports) || !is_any(rule->guest_ports);
-}
-
-static void add_ports(struct str *text, const char *which, struct policy_ports ports)
-{
-	if (is_any(ports))
-		return;
-	str_addf(text, "th %s %u", which, ports.first);
-	if (ports.last != ports.first) /* nft refuses a range of one */
-		str_addf(text, "-%u", ports.last);
-	str_addc(text, ' ');
-}
-
-static void add_prefix(struct str *text, const char *which, struct in_addr network, unsigned bits)
-{
-	if (bits > 0)
-		str_addf(text, "ip %s %s/%u ", which, dotted(network).text, bits);
-}
-
-static void add_protocol(struct str *text, const struct policy_rule *rule)
-{
-	if (rule->protocol)
-		str_addf(text, "meta l4proto %u ", rule->protocol);
-	else if (has_ports(rule))
-		str_adds(text, "meta l4proto @ported ");
-}
-
-static void add_rule(struct str *text, const struct rules_card *card,
-		     const struct policy_rule *rule, const struct way *way)
-{
-	str_addf(text, "add rule netdev %s rules_%s_%u ", card->name, way->name, rule->stage);
-	add_protocol(text, rule);
-	add_prefix(text, way->remote, rule->remote, rule->remote_prefix);
-	add_prefix(text, way->guest, rule->guest, rule->guest_prefix);
-	add_ports(text, way->remote_port, rule->remote_ports);
-	add_ports(text, way->guest_port, rule->guest_ports);
-	if ((rule->remotes & KINDS) != KINDS)
-		str_addf(text, "fib %s type %s local ", way->remote,
-			 rule->remotes & POLICY_HOST ? "==" : "!=");
-	if (rule->pass)
-		str_adds(text, "return\n");
-	else
-		str_addf(text, "counter name %s drop\n", way->name);
-}
-
-/* What a policy says of one direction. */
-struct tally {
-	bool stages[POLICY_STAGES]; /* which have rules */
-	bool any, ports;
-};
-
-static struct tally tally(const struct policy *policy, const struct way *way)
-{
-	struct tally t = { 0 };
-
-	for (size_t i = 0; i < policy->rules.len; i++) {
-		const struct policy_rule *rule = &policy->rules.items[i];
-
-		if (!matters(rule, way))
-			continue;
-		t.stages[rule->stage] = t.any = true;
-		t.ports |= has_ports(rule);
-	}
-	return t;
-}
-
-static void add_jumps(struct str *text, const struct way *way, const struct tally *t)
-{
-	for (unsigned i = 0; i < array_size(t->stages); i++)
-		if (t->stages[i])
-			str_addf(text, "		jump rules_%s_%u\n", way->name, i);
-}
-
-/* Fragments but the first have no ports: judged by address each, or not at all. */
-static void add_rest(struct str *text, const struct rules_card *card, const struct way *way,
-		     const struct tally *t)
-{
-	str_addf(text, "table netdev %s {\n	chain rest_%s {\n", card->name, way->name);
-	if (t->ports)
-		str_addf(text, "		counter name %s drop\n", way->name);
-	else
-		add_jumps(text, way, t);
-	str_addf(text, "		%s\n	}\n}\n", way->pass);
-}
-
-/* %2 way, %3 other way, %4 key, %5 pass, %6 the word for the remote's address. */
-static const char flow_begin[] =
-	"table netdev %1$s {\n"
-	"	chain flow_%2$s {\n"
-	"		ip frag-off & 0x1fff != 0 goto rest_%2$s\n"
-	"		%4$s @flows_%2$s goto mine_%2$s\n"
-	"		%4$s @flows_%3$s goto answer_%2$s\n"
-	"		icmp type echo-reply ip %6$s . icmp id @pings_%3$s %5$s\n";
-
-/* %1 what else passes, %2 way, %3 key, %4 pass, %5 the word for the remote's address. */
-static const char flow_end[] =
-	"		tcp flags & (fin|syn|rst|ack) == syn update @flows_%2$s "
-	"{ %3$s timeout 2m } %4$s\n"
-	"		meta l4proto udp update @flows_%2$s { %3$s } %4$s\n"
-	"		icmp type echo-request update @pings_%2$s { ip %5$s . icmp id } %4$s\n"
-	"		meta l4proto != { tcp, udp, icmp } %4$s\n"
-	"%1$s"
-	"		counter name %2$s drop\n"
-	"	}\n"
-	"}\n";
-
-#define ERRORS "icmp type { destination-unreachable, time-exceeded, parameter-problem } "
-
-static void add_flow(struct str *text, const struct rules_card *card, const struct way *w,
-		     const struct tally *t)
-{
-	bool out = w->direction == POLICY_OUT;
-
-	str_addf(text, flow_begin, card->name, w->name, w->other, w->key, w->pass, w->remote);
-	/* of the guest's own packets; the guest's are judged as if they opened something */
-	if (!out)
-		str_adds(text, "		" ERRORS "goto gate_error\n");
-	add_jumps(text, w, t);
-	str_addf(text, flow_end, out ? "		" ERRORS "goto leave\n" : "", w->name,
-		 w->key, w->pass, w->remote);
-}
-
-/* No rules: who opens TCP flows is written down, nothing is dropped. */
-static const char flow_without_rules[] =
-	"table netdev %1$s {\n"
-	"	chain flow_%2$s {\n"
-	"		meta l4proto != tcp %5$s\n"
-	"		tcp flags & (fin|syn|rst) == 0 %5$s\n"
-	"		tcp flags & (fin|syn|rst|ack) == syn update @flows_%2$s "
-	"{ %4$s timeout 2m } %5$s\n"
-	"		%4$s @flows_%2$s goto mine_%2$s\n"
-	"		%4$s @flows_%3$s goto answer_%2$s\n"
-	"		%5$s\n"
-	"	}\n"
-	"}\n";
-
-static void flush_policy(struct str *text, const struct rules_card *card)
-{
-	for (size_t w = 0; w < array_size(ways); w++) {
-		str_addf(text, "flush chain netdev %s flow_%s\n", card->name, ways[w].name);
-		str_addf(text, "flush chain netdev %s rest_%s\n", card->name, ways[w].name);
-		for (unsigned i = 0; i < POLICY_STAGES; i++)
-			str_addf(text, "flush chain netdev %s rules_%s_%u\n", card->name,
-				 ways[w].name, i);
-	}
-}
-
-static void add_way(struct str *text, const struct rules_card *card, const struct policy *policy,
-		    const struct way *way)
-{
-	struct tally t = tally(policy, way);
-
-	for (size_t i = 0; i < policy->rules.len; i++)
-		if (matters(&policy->rules.items[i], way))
-			add_rule(text, card, &policy->rules.items[i], way);
-	add_rest(text, card, way, &t);
-	add_flow(text, card, way, &t);
-}
-
-void rules_set_card_policy(struct str *text, const struct rules_card *card,
-			   const struct policy *policy)
-{
-	bool any = tally(policy, &ways[0]).any || tally(policy, &ways[1]).any;
-
-	flush_policy(text, card);
-	for (size_t i = 0; i < array_size(ways); i++) {
-		const struct way *w = &ways[i];
-
-		if (any)
-			add_way(text, card, policy, w);
-		else
-			str_addf(text, flow_without_rules, card->name, w->name, w->other, w->key,
-				 w->pass);
-	}
-}
-
 void rules_add_card(struct str *text, const struct rules_card *card, const struct policy *policy)
 {
 	add_frame(text, card);
@@ -466,69 +243,12 @@ void rules_add_card(struct str *text, const struct rules_card *card, const struc
 void rules_set_card_address(struct str *text, const struct rules_card *card)
 {
 	add_gate(text, card);
-	for (size_t i = 0; i < array_size(ways); i++) {
-		str_addf(text, "flush set netdev %s flows_%s\n", card->name, ways[i].name);
-		str_addf(text, "flush set netdev %s pings_%s\n", card->name, ways[i].name);
-	}
+	rules_forget_flows(text, card);
 }
 
 void rules_remove_card(struct str *text, const char *name)
 {
 	str_addf(text, "add table netdev %1$s\ndelete table netdev %1$s\n", name);
-}
-
-const char *rules_flow_set(enum policy_direction direction)
-{
-	return direction == POLICY_OUT ? "flows_out" : "flows_in";
-}
-
-const char *rules_ping_set(enum policy_direction direction)
-{
-	return direction == POLICY_OUT ? "pings_out" : "pings_in";
-}
-
-static void add_key(struct str *text, const struct rules_flow *f)
-{
-	if (f->protocol == IPPROTO_ICMP)
-		str_addf(text, "%s . %u", dotted(f->remote).text, f->guest_port);
-	else
-		str_addf(text, "%s . %u . %u . %u", dotted(f->remote).text, f->protocol,
-			 f->guest_port, f->remote_port);
-}
-
-/* Those of one set. */
-static void cut_set(struct str *text, const char *table, const char *set, bool pings,
-		    enum policy_direction direction, const struct rules_flows *flows)
-{
-	auto_str keys = STR_INIT;
-
-	for (size_t i = 0; i < flows->len; i++) {
-		const struct rules_flow *f = &flows->items[i];
-
-		if (f->direction != direction || (f->protocol == IPPROTO_ICMP) != pings)
-			continue;
-		str_adds(&keys, keys.len ? ", " : "");
-		add_key(&keys, f);
-	}
-	/* added first: one may have ended meanwhile */
-	if (keys.len)
-		str_addf(text,
-			 "add element netdev %1$s %2$s { %3$s }\n"
-			 "delete element netdev %1$s %2$s { %3$s }\n",
-			 table, set, keys.ptr);
-}
-
-void rules_cut_flows(struct str *text, const struct rules_card *card,
-		     const struct rules_flows *flows)
-{
-	static const enum policy_direction directions[] = { POLICY_OUT, POLICY_IN };
-
-	for (size_t i = 0; i < array_size(directions); i++) {
-		enum policy_direction d = directions[i];
-
-		cut_set(text, card->name, rules_flow_set(d), false, d, flows);
-		cut_set(text, card->name, rules_ping_set(d), true, d, flows);
-	}
 }
 
 bool rules_is_card(const char *name)

@@ -58,13 +58,20 @@ struct rules_card {
 	struct in_addr address; /* the guest's, 0: not seen yet */
 };
 
-/* The whole table, right also where all of it is there already. Its interfaces must be there. */
+/*
+ * The whole table, right also where all of it is there already. Its interfaces must be
+ * there.
+ */
 void rules_add_card(struct str *text, const struct rules_card *card, const struct policy *policy);
 /* Another address: the flows of the old one are forgotten. */
 void rules_set_card_address(struct str *text, const struct rules_card *card);
 /* Another policy; flows stay. */
 void rules_set_card_policy(struct str *text, const struct rules_card *card,
 			   const struct policy *policy);
+/* Parts of the two above (net/rules_bridged_flows.c): the chains for packets of known flows; all
+ * flows are forgotten. */
+void rules_add_known_flows(struct str *text, const struct rules_card *card);
+void rules_forget_flows(struct str *text, const struct rules_card *card);
 /* Right whether it is there or not. */
 void rules_remove_card(struct str *text, const char *name);
 
