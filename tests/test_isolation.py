@@ -757,7 +757,7 @@ def cases():
     for row in sorted(ROWS, key=lambda row: row.setup.text):
         if row.setup.guest.mode == "bridged":
             yield pytest.param(row, "br0", id=f"{row.id}-bridge")
-            yield pytest.param(row, "l0", id=f"{row.id}-macvtap")
+            yield pytest.param(row, "l0", id=f"{row.id}-interface")
         else:
             yield pytest.param(row, "br0", id=row.id)
 

@@ -4,7 +4,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -690,36 +689,6 @@ static void test_4096_targets_of_both_lists(void **state)
 	assert_string_equal(err.text, "--net-softnet-block: more than 4096 targets");
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
-	return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
-}
-
-/* In whatever order they come; a quadratic search of duplicates takes 100 ms and more. */
-static void test_4096_targets_within_10_ms(void **state)
-{
-	enum { LIMIT_NS = 10 * 1000 * 1000 };
-	auto_strings allow = VEC_INIT, block = VEC_INIT;
-	uint64_t best = UINT64_MAX;
-
-	(void)state;
-	add_targets(&allow, 0, POLICY_TARGETS_MAX / 2);
-	add_targets(&block, 0, POLICY_TARGETS_MAX / 2);
-	for (int round = 0; round < 5; round++) {
-		auto_policy policy = POLICY_INIT;
-		struct error err = ERROR_INIT;
-		uint64_t begin = cpu_ns();
-
-		assert_int_equal(softnet_compile(&allow, &block, &policy, &err), 0);
-		begin = cpu_ns() - begin;
-		best = begin < best ? begin : best;
-	}
-	assert_in_range(best, 0, LIMIT_NS);
-}
-
 static void test_1024_names(void **state)
 {
 	auto_strings allow = VEC_INIT, block = VEC_INIT;
@@ -781,7 +750,6 @@ int main(void)
 		cmocka_unit_test(test_error_changes_nothing),
 		cmocka_unit_test(test_appended),
 		cmocka_unit_test(test_4096_targets_of_both_lists),
-		cmocka_unit_test(test_4096_targets_within_10_ms),
 		cmocka_unit_test(test_1024_names),
 	};
 
