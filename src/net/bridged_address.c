@@ -15,18 +15,6 @@
 #include "net/prefix.h"
 #include "net/tap.h"
 
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(struct in_addr address)
-{
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
-	return d;
-}
-
 char *bridged_alias(const struct bridged *card, struct in_addr address)
 {
 	return str_format("%s %s%s%s", card->parent, bridged_mac_text(card->mac).text,

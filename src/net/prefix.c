@@ -63,3 +63,11 @@ int prefix_parse(struct slice text, struct prefix *prefix, struct error *err)
 	*prefix = (struct prefix){ .address = address, .bits = (uint8_t)bits };
 	return 0;
 }
+
+struct dotted dotted(struct in_addr address)
+{
+	struct dotted d = { "0.0.0.0" };
+
+	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
+	return d;
+}

@@ -29,4 +29,10 @@ in_addr_t prefix_mask(unsigned bits);
 /* Is @address one of the @bits bits long prefix @network? */
 bool prefix_holds(struct in_addr network, unsigned bits, struct in_addr address);
 
+/* An address as text, for a format: dotted(address).text. */
+struct dotted {
+	char text[INET_ADDRSTRLEN];
+};
+struct dotted dotted(struct in_addr address);
+
 #endif

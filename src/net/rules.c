@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/rules.h"
+#include "net/prefix.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -106,18 +107,6 @@ static const char skeleton_rules[] =
 	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP
 	" meta l4proto { tcp, udp } masquerade to :" PORTS "\n"
 	"add rule " INET " source iifgroup " GROUP " oifgroup != " GROUP " masquerade\n";
-
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(struct in_addr address)
-{
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
-	return d;
-}
 
 void rules_add_skeleton(struct str *text)
 {

@@ -7,20 +7,9 @@
 #include <string.h>
 
 #include "base/attr.h"
+#include "net/prefix.h"
 
 enum { MAC_TEXT = 20 };
-
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(struct in_addr address)
-{
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
-	return d;
-}
 
 struct mac_text {
 	char text[MAC_TEXT];

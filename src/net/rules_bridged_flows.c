@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/attr.h"
+#include "net/prefix.h"
 #include "net/rules_bridged.h"
 #include "net/rules_stage.h"
 
@@ -216,18 +217,6 @@ void rules_forget_flows(struct str *text, const struct rules_card *card)
 		str_addf(text, "flush set netdev %s flows_%s\n", card->name, ways[i].name);
 		str_addf(text, "flush set netdev %s pings_%s\n", card->name, ways[i].name);
 	}
-}
-
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(struct in_addr address)
-{
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
-	return d;
 }
 
 const char *rules_flow_set(enum policy_direction direction)

@@ -4,23 +4,12 @@
 
 #include <arpa/inet.h>
 
+#include "net/prefix.h"
 #include "net/rules.h"
 #include "net/rules_stage.h"
 
 #define INET "inet linzer"
 #define GROUP "19546"
-
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(struct in_addr address)
-{
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &address, d.text, sizeof(d.text));
-	return d;
-}
 
 /*
  * How the rules tell one kind of remote. An interface that a packet does not have

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/rules_stage.h"
+#include "net/prefix.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -10,19 +11,6 @@ struct generator {
 	const struct rules_words *words;
 	const char *chain;
 };
-
-struct dotted {
-	char text[INET_ADDRSTRLEN];
-};
-
-static struct dotted dotted(uint32_t address)
-{
-	struct in_addr network = { htonl(address) };
-	struct dotted d = { "0.0.0.0" };
-
-	(void)inet_ntop(AF_INET, &network, d.text, sizeof(d.text));
-	return d;
-}
 
 static void add_verdict(const struct generator *g, bool pass)
 {
@@ -54,8 +42,7 @@ static void add_prefix(const struct generator *g, const char *field, struct in_a
 		       unsigned prefix)
 {
 	if (prefix)
-		str_addf(g->text, "ip %s %s/%u ", field, dotted(ntohl(address.s_addr)).text,
-			 prefix);
+		str_addf(g->text, "ip %s %s/%u ", field, dotted(address).text, prefix);
 }
 
 static bool has_ports(const struct policy_ports *ports)
@@ -235,9 +222,10 @@ static void add_map(const struct generator *g, const struct spans *ranges, uint8
 	for (size_t i = 0; i < ranges->len; i++) {
 		const struct span *r = &ranges->items[i];
 
-		str_addf(g->text, "%s%s", i ? ", " : "", dotted(r->first).text);
+		str_addf(g->text, "%s%s", i ? ", " : "",
+			 dotted((struct in_addr){ htonl(r->first) }).text);
 		if (r->last != r->first)
-			str_addf(g->text, "-%s", dotted(r->last).text);
+			str_addf(g->text, "-%s", dotted((struct in_addr){ htonl(r->last) }).text);
 		str_adds(g->text, " : ");
 		add_verdict(g, r->pass);
 	}
