@@ -89,12 +89,6 @@ static bool is_orphan(const struct rtnl_links *links, const struct rtnl_link *li
 	return !has_link(links, tap);
 }
 
-/* Somebody may have deleted the interface; its number never comes again. */
-static bool is_gone(int r)
-{
-	return r == -ENODEV || r == -EINVAL;
-}
-
 static int sweep_links(struct rtnl *nl, const struct rtnl_links *links, struct error *err)
 {
 	for (size_t i = 0; i < links->len; i++) {
@@ -102,7 +96,7 @@ static int sweep_links(struct rtnl *nl, const struct rtnl_links *links, struct e
 				? rtnl_delete_link(nl, links->items[i].index, err)
 				: 0;
 
-		if (r < 0 && !is_gone(r))
+		if (r < 0 && !rtnl_is_gone(r))
 			return r;
 	}
 	return 0;
@@ -371,7 +365,7 @@ static int close_part(struct bridged *card, unsigned index, struct error *err)
 {
 	int r = index ? rtnl_set_up(&card->nl, index, false, err) : 0;
 
-	return is_gone(r) ? 0 : r;
+	return rtnl_is_gone(r) ? 0 : r;
 }
 
 /* Its table is gone. */
@@ -460,7 +454,7 @@ static int remove_card(struct bridged *card, int lock, struct error *err)
 	for (size_t i = 0; i < array_size(links); i++) {
 		int gone = links[i] ? rtnl_delete_link(&card->nl, links[i], &second) : 0;
 
-		if (r == 0 && gone < 0 && !is_gone(gone)) {
+		if (r == 0 && gone < 0 && !rtnl_is_gone(gone)) {
 			*err = second;
 			r = gone;
 		}

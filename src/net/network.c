@@ -83,12 +83,6 @@ int network_lock(struct error *err)
 	return lock_dir(AT_FDCWD, LOCK_DIR, LOCK_WAIT, err);
 }
 
-/* Somebody may have deleted the interface; its number never comes again. */
-static bool is_gone(int r)
-{
-	return r == -ENODEV || r == -EINVAL;
-}
-
 static bool has_link(const struct survey *s, const char *name)
 {
 	for (size_t i = 0; i < s->links.len; i++)
@@ -195,7 +189,7 @@ static int close_unfiltered(struct network *net, const struct survey *s, struct 
 				? rtnl_set_up(&net->nl, link->index, false, err)
 				: 0;
 
-		if (r < 0 && !is_gone(r))
+		if (r < 0 && !rtnl_is_gone(r))
 			return r;
 	}
 	return 0;
@@ -528,7 +522,7 @@ static int delete_tap(struct network *net, struct error *err)
 {
 	int r = net->index ? rtnl_delete_link(&net->nl, net->index, err) : 0;
 
-	if (r < 0 && !is_gone(r))
+	if (r < 0 && !rtnl_is_gone(r))
 		return r;
 	r = flows_forget(net->guest.address, err);
 	return r < 0 ? r : 0;
@@ -540,7 +534,7 @@ static int remove_guest(struct network *net, int lock, struct error *err)
 	struct error second = ERROR_INIT;
 	int r = net->index ? rtnl_set_up(&net->nl, net->index, false, err) : 0, deleted;
 
-	if (r == 0 || is_gone(r))
+	if (r == 0 || rtnl_is_gone(r))
 		r = leave_filter(net, lock, err);
 	deleted = delete_tap(net, &second);
 	if (r == 0 && deleted < 0) {

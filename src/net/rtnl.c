@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/rtnl_request.h"
 
+#include <errno.h>
 #include <linux/if_arp.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -155,6 +156,11 @@ int rtnl_add_macvlan(struct rtnl *nl, const char *name, unsigned lower, uint32_t
 	mnl_attr_nest_end(r.header, data);
 	mnl_attr_nest_end(r.header, info);
 	return rtnl_do(nl, &r, "make a macvlan", err);
+}
+
+bool rtnl_is_gone(int r)
+{
+	return r == -ENODEV || r == -EINVAL;
 }
 
 int rtnl_delete_link(struct rtnl *nl, unsigned index, struct error *err)

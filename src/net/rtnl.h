@@ -58,6 +58,9 @@ int rtnl_set_master(struct rtnl *nl, unsigned index, unsigned master, struct err
 /* A macvlan of mode bridge on @lower, down. -EBUSY: @lower is used otherwise. */
 int rtnl_add_macvlan(struct rtnl *nl, const char *name, unsigned lower, uint32_t group,
 		     const uint8_t mac[6], struct error *err) must_use_;
+/* Is it the error of a call about an interface that somebody deleted? Its number never comes again.
+ */
+bool rtnl_is_gone(int r);
 int rtnl_delete_link(struct rtnl *nl, unsigned index, struct error *err) must_use_;
 /* @address/@prefix without a route to that prefix. */
 int rtnl_add_address(struct rtnl *nl, unsigned index, struct in_addr address, unsigned prefix,
