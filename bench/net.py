@@ -5,10 +5,12 @@
 usage: net.py [VMS...]   (as root; BUILD names the build directory; default: 1 200)
 
 speed    TCP (iperf3), and packets of 64 bytes that arrive in the world: of one flow that was answered
-         once, and with a new flow for every 100; these are never answered, so the policy judges each packet. Two hosts side by side in namespaces, one without nft and one with
-         the keepers of so many VMs, by turns, best of five each. The guest is a namespace behind a veth
-         that has the name, group, address, route and rules of the tap of the first VM: a tap's
-         reader would hide the cost of the filter.
+         once, and with a new flow for every 100, none of which is ever answered. Three hosts side by
+         side in namespaces: one without nft, one that masquerades and filters nothing (what a
+         network of libvirt's or Docker's costs at least), one with the keepers of so many VMs; by
+         turns, best of five each. The guest is a namespace behind a veth that has the name, group,
+         address, route and rules of the tap of the first VM: a tap's reader would hide the cost of
+         the filter.
 new      Every packet a new flow: for information, it is the kernel's table of connections that is measured.
 memory   Keeper and talker together.
 policy   From the request to "changed", beside all those VMs: 1,000 prefixes, and a text of 1,000 rules
@@ -93,7 +95,7 @@ class Host:
         ip("host", f"route add {guest}/32 dev {name} src {gateway}")
 
     def tcp(self):
-        out = self.lab.run("vm", "timeout", "10", "iperf3", "-J", "-c", WORLD, "-t", str(SECONDS))
+        out = self.lab.run("vm", "timeout", "10", "iperf3", "-A", "0,1", "-J", "-c", WORLD, "-t", str(SECONDS))
         return json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e9
 
     def arrived(self):
@@ -117,6 +119,14 @@ def plain(directory, settings):
     host.lab.setting("ipv4/ip_forward", 1)
     host.lab.ip("world", f"route add {GUEST}/32 via {UPLINK}")
     host.serve()
+    return host
+
+
+def masquerading(directory, settings):
+    host = plain(directory, settings)
+    for words in ("table ip nat", "chain ip nat source { type nat hook postrouting priority srcnat; }",
+                  'rule ip nat source oifname "up0" masquerade'):
+        host.lab.run("host", "nft", "add " + words)
     return host
 
 
@@ -164,17 +174,18 @@ def speed(hosts, vms):
     good = True
     for name, unit, measure, wanted in (("TCP", "Gbit/s", Host.tcp, 0.88), ("64-byte UDP", "kpps", Host.packets, 0.8),
                                         ("  with new flows", "kpps", lambda h: h.packets(100), 0.7)):
-        without, filtered = best(measure, hosts)
+        without, nat, filtered = best(measure, hosts)
         ratio = filtered / without
         good &= ratio >= wanted
-        print(f"{name:20} {vms:4} VMs {without:9.1f} {filtered:9.1f} {unit:6} {ratio:5.2f}   (wanted: >= {wanted})   "
-              f"{verdict(ratio >= wanted)}", flush=True)
+        print(f"{name:20} {vms:4} VMs {without:9.1f} {nat:9.1f} {filtered:9.1f} {unit:6} {nat / without:5.2f} {ratio:5.2f}   "
+              f"(wanted: >= {wanted})   {verdict(ratio >= wanted)}", flush=True)
     return good
 
 
 def new_flows(hosts, vms):
-    without, filtered = (h.packets(1, 0.4) for h in hosts)
-    print(f"{'  each a new flow':20} {vms:4} VMs {without:9.1f} {filtered:9.1f} kpps   {filtered / without:5.2f}", flush=True)
+    without, nat, filtered = (h.packets(1, 0.4) for h in hosts)
+    print(f"{'  each a new flow':20} {vms:4} VMs {without:9.1f} {nat:9.1f} {filtered:9.1f} kpps   {nat / without:5.2f} "
+          f"{filtered / without:5.2f}", flush=True)
 
 
 def used(pid, key):
@@ -216,17 +227,19 @@ def main():
         subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", PACKETS, ROOT / "bench/packets.c"], check=True)
         hosts = []
         try:
-            directories = [pathlib.Path(tmp) / name for name in ("plain", "filtered")]
+            directories = [pathlib.Path(tmp) / name for name in ("plain", "nat", "filtered")]
             for directory in directories:
                 directory.mkdir()
-            hosts.append(Filtered(directories[1]))
-            hosts.insert(0, plain(directories[0], hosts[0].before))
-            print(f"{'':20} {'':8} {'no nft':>9} {'filtered':>9}        ratio   (load {os.getloadavg()[0]:.1f})", flush=True)
+            hosts.append(Filtered(directories[2]))
+            hosts.insert(0, masquerading(directories[1], hosts[-1].before))
+            hosts.insert(0, plain(directories[0], hosts[-1].before))
+            print(f"{'':20} {'':8} {'no nft':>9} {'NAT alone':>9} {'filtered':>9}        ratios to no nft   "
+                  f"(load {os.getloadavg()[0]:.1f})", flush=True)
             good = True
             for vms in sizes:
-                hosts[1].grow(vms)
+                hosts[-1].grow(vms)
                 good &= speed(hosts, vms)
-                keeper = hosts[1].lab.keepers[-1]
+                keeper = hosts[-1].lab.keepers[-1]
                 good &= memory(keeper, vms)
                 good &= policies(keeper, vms)
             new_flows(hosts, sizes[-1])

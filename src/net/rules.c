@@ -47,6 +47,7 @@ static const char declarations[] =
  * no server of it. Who else speaks in a guest's name could write down flows that the guest's
  * policy forbids. An error belongs to a flow, but not yet to who sends it: NAT would carry a
  * guest's error about another one's flow to that one.
+ * What was judged comes as early as may be: every packet of a flow but the first looks for it.
  */
 static const char skeleton_rules[] =
 	"add element " INET " ported { tcp, udp }\n"
@@ -71,7 +72,10 @@ static const char skeleton_rules[] =
 	"add rule " INET " input tcp flags & (fin | syn | rst | ack) != syn drop\n"
 	"add rule " INET " input iifname vmap @out\n"
 	"flush chain " INET " forward\n"
+	"add rule " INET " forward iifgroup " GROUP " ct state established accept\n"
+	"add rule " INET " forward iifgroup " GROUP " ct state new ct status confirmed accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " ip saddr @addresses drop\n"
+	"add rule " INET " forward oifgroup " GROUP " ct state established accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP
 	" iifname @opened iifname . oifname != @carried drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
@@ -119,11 +123,18 @@ void rules_add_skeleton(struct str *text)
  * only (proxy ARP would tell which networks the host has); an address probe
  * has no sender yet (RFC 5227 section 1.1). The limits are the talker's, who
  * has to read all that gets through. DHCP is asked of us alone, and answered by us alone.
+ *
+ * The first rule is for speed: MAC and type at once, a header without options, the address, and a
+ * port beyond those that are looked into (53, 67, 68; of what has no ports these two bytes are
+ * something else, and the rules below pass it as well). A fragment but the first has no such
+ * bytes, and goes on.
  */
 static const char gate[] =
 	"add chain " NETDEV " %1$s { type filter hook ingress device \"%1$s\" "
 	"priority -300; policy drop; }\n"
 	"flush chain " NETDEV " %1$s\n"
+	"add rule " NETDEV " %1$s @ll,48,64 0x%6$s0800 @nh,0,8 0x45 ip saddr %3$s "
+	"ip daddr != 127.0.0.0/8 @th,16,16 > 68 accept\n"
 	"add rule " NETDEV " %1$s ether saddr != %2$s counter drop\n"
 	"add rule " NETDEV " %1$s ether type arp arp operation request "
 	"arp daddr ip != %4$s/%5$u counter drop\n"
@@ -150,9 +161,11 @@ static void add_gate(struct str *text, const struct rules_guest *g)
 	const uint8_t *m = g->mac;
 	auto_free char *mac =
 		str_format("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+	auto_free char *bare =
+		str_format("%02x%02x%02x%02x%02x%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
 
 	str_addf(text, gate, g->name, mac, dotted(g->address).text, dotted(g->gateway).text,
-		 g->prefix);
+		 g->prefix, bare);
 }
 
 static void add_elements(struct str *text, const struct rules_guest *g)
