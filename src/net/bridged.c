@@ -273,21 +273,6 @@ static int make_sockets(struct bridged *card, struct error *err)
 	return card->probe < 0 ? card->probe : make_events(card, err);
 }
 
-/*
- * The filter's text begins with removing what was there: what is heard of that is no
- * loss. Somebody else may have removed it meanwhile, so it is looked for afterwards.
- */
-static int forget_own_events(const struct bridged *card, int lock, struct error *err)
-{
-	auto_str text = STR_INIT, answer = STR_INIT;
-	char event;
-
-	while (recv(card->events, &event, sizeof(event), MSG_DONTWAIT) >= 0)
-		continue;
-	str_addf(&text, "list chain netdev %s gate_out\n", card->name);
-	return nft_run(&text, lock, &answer, err);
-}
-
 static int install_filter(struct bridged *card, int lock, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
@@ -297,7 +282,7 @@ static int install_filter(struct bridged *card, int lock, struct error *err)
 	rules_add_card(&text, &rules, &card->policy);
 	card->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
-	return r < 0 ? r : forget_own_events(card, lock, err);
+	return r;
 }
 
 static int open_macvlans(struct bridged *card, struct error *err)
@@ -351,6 +336,8 @@ int bridged_up(struct bridged *card, const struct net_conf *conf, const char *pa
 	if (r == 0)
 		r = rtnl_open(&card->nl, err);
 	if (r == 0)
+		r = netfilter_open(&card->netfilter, err);
+	if (r == 0)
 		r = sweep(&card->nl, lock, err);
 	if (r == 0)
 		r = rtnl_list_links(&card->nl, &links, err);
@@ -396,21 +383,14 @@ static bool drain(int fd)
 }
 
 /* Return: 1, 0, or error. */
-static int has_lost_table(const struct bridged *card, struct error *err)
+static int has_lost_table(struct bridged *card, struct error *err)
 {
-	struct net_drops ignored;
 	int r;
 
-	switch (nft_read_news(card->filter_events, card->name)) {
-	case NFT_NOTHING:
+	if (!nft_read_news(card->filter_events))
 		return 0;
-	case NFT_NEWS_LOST: /* many cards' changes at once, rather than that */
-		r = bridged_count(card, &ignored, err);
-		return r == -ENOENT ? 1 : r;
-	case NFT_TABLE_REMOVED:
-	default:
-		return 1;
-	}
+	r = nft_has_chain(&card->netfilter, NFPROTO_NETDEV, card->name, "gate_out", err);
+	return r < 0 ? r : !r;
 }
 
 void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX])
@@ -490,5 +470,6 @@ int bridged_down(struct bridged *card, struct error *err)
 	close_one(&card->tap);
 	policy_release(&card->policy);
 	rtnl_close(&card->nl);
+	netfilter_close(&card->netfilter);
 	return r;
 }

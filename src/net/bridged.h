@@ -18,6 +18,7 @@
 #include "net/conf.h"
 #include "net/helper.h"
 #include "net/policy.h"
+#include "net/netfilter.h"
 #include "net/rtnl.h"
 
 struct bridged {
@@ -27,6 +28,7 @@ struct bridged {
 	struct in_addr address; /* that the guest was seen to use, 0: none yet */
 	struct policy policy;
 	struct rtnl nl;
+	struct netfilter netfilter;
 	unsigned index; /* 0 before the tap is there */
 	unsigned wire_index, host_index; /* of the macvlans, 0: none (a bridge needs none) */
 	unsigned parent_index;
@@ -40,7 +42,7 @@ struct bridged {
 };
 #define BRIDGED_INIT                                                                               \
 	{                                                                                          \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .filter_events = -1, .address_events = -1, \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT, .filter_events = -1, .address_events = -1, \
 		.events = -1, .tap = -1, .probe = -1, .packets = -1                                \
 	}
 

@@ -110,15 +110,15 @@ static unsigned count_ours(const struct rtnl_links *links)
 }
 
 /* The connections of a guest whose keeper was killed. */
-static int forget_flows_of(const char *tap, struct error *err)
+static int forget_flows_of(struct netfilter *nf, const char *tap, struct error *err)
 {
 	struct in_addr address;
-	int r = subnet_interface_address(tap, &address) ? flows_forget(address, err) : 0;
+	int r = subnet_interface_address(tap, &address) ? flows_forget(nf, address, err) : 0;
 
 	return r < 0 ? r : 0;
 }
 
-static int forget_all_flows(int lock, struct error *err)
+static int forget_all_flows(struct netfilter *nf, int lock, struct error *err)
 {
 	cleanup_(rules_taps_release) struct rules_taps taps = VEC_INIT;
 	auto_str answer = STR_INIT;
@@ -126,19 +126,19 @@ static int forget_all_flows(int lock, struct error *err)
 
 	rules_read_taps(answer.ptr, &taps);
 	for (size_t i = 0; r == 0 && i < taps.len; i++)
-		r = forget_flows_of(taps.items[i].name, err);
+		r = forget_flows_of(nf, taps.items[i].name, err);
 	return r;
 }
 
 /* There is no guest (any more): the host becomes as it was. */
-static int remove_skeleton(int lock, struct error *err)
+static int remove_skeleton(struct netfilter *nf, int lock, struct error *err)
 {
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT, answer = STR_INIT;
 	int r = doors_close_all(lock, err);
 
 	if (r == 0)
-		r = forget_all_flows(lock, err);
+		r = forget_all_flows(nf, lock, err);
 	if (r == 0)
 		r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 	if (r == -ENOENT)
@@ -151,16 +151,16 @@ static int remove_skeleton(int lock, struct error *err)
 	return nft_run(&text, lock, NULL, err);
 }
 
-static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
+static int look_around(struct survey *s, struct network *net, int lock, struct error *err)
 {
 	auto_str answer = STR_INIT;
-	int r = rtnl_list_links(nl, &s->links, err);
+	int r = rtnl_list_links(&net->nl, &s->links, err);
 
 	if (r < 0)
 		return r;
 	/* the first guest begins with nothing, whatever state the filter was left in */
 	if (count_ours(&s->links) == 0)
-		r = remove_skeleton(lock, err);
+		r = remove_skeleton(&net->netfilter, lock, err);
 	else
 		r = ask_filter(RULES_LIST_TAPS, lock, &answer, err);
 	if (r < 0 && r != -ENOENT)
@@ -342,7 +342,22 @@ static int make_sockets(struct network *net, struct error *err)
 	return net->dns_tcp < 0 ? net->dns_tcp : 0;
 }
 
-/* One transaction: what others left, the skeleton, the interfaces to open, this guest. */
+/* The guest's chains are there, and drop all. */
+static int install_policy(struct network *net, struct error *err)
+{
+	auto_nft_batch batch;
+
+	nft_batch_init(&batch, &net->netfilter, RULES_FAMILY, RULES_TABLE);
+	rules_set_policy(&batch, net->guest.name, &net->policy);
+	for (size_t i = 0; i < net->granted.count; i++)
+		rules_add_named(&batch, net->guest.name, net->granted.items[i].address);
+	return nft_batch_commit(&batch, err);
+}
+
+/*
+ * One transaction: what others left, the skeleton, the interfaces to open, this guest; then its
+ * policy.
+ */
 static int install_filter(struct network *net, const struct survey *s, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
@@ -356,14 +371,14 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 		rules_add_opened(&text, net->opened.items[i]);
 	if (tap_host_forwards())
 		rules_clear_opened(&text);
-	rules_add_guest(&text, &net->guest, &net->policy);
-	for (size_t i = 0; i < net->granted.count; i++)
-		rules_add_named(&text, net->guest.name, net->granted.items[i].address);
+	rules_add_guest(&text, &net->guest);
 	net->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
+	if (r == 0)
+		r = install_policy(net, err);
 	for (size_t i = 0; r == 0 && i < s->taps.len; i++)
 		if (!has_link(s, s->taps.items[i].name))
-			r = forget_flows_of(s->taps.items[i].name, err);
+			r = forget_flows_of(&net->netfilter, s->taps.items[i].name, err);
 	return r;
 }
 
@@ -390,7 +405,9 @@ static int find_place(struct network *net, const struct net_conf *conf,
 	net->guest.gateway = subnet_gateway(subnet);
 	net->guest.prefix = subnet->prefix;
 	if (r == 0)
-		r = look_around(s, &net->nl, lock, err);
+		r = netfilter_open(&net->netfilter, err);
+	if (r == 0)
+		r = look_around(s, net, lock, err);
 	if (r == 0)
 		r = close_unfiltered(net, s, err);
 	if (r == 0)
@@ -428,36 +445,24 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 	if (r == 0)
 		r = doors_open(&net->guest, lock, err);
 	if (r == 0)
-		r = flows_forget(net->guest.address, err);
+		r = flows_forget(&net->netfilter, net->guest.address, err);
 	if (r >= 0)
 		r = uplink_open(&net->opened, err);
 	return r < 0 ? r : open_tap(net, err);
 }
 
-/* Is the guest's part of the filter there? Return: 1, 0, or error. */
-static int is_filtered(const struct network *net, struct error *err)
-{
-	struct net_drops ignored;
-	int r = network_count(net, &ignored, err);
-
-	return r == -ENOENT ? 0 : r < 0 ? r : 1;
-}
-
 /* Has our part of the filter been taken away? Return: 1, 0, or error. */
-static int has_lost_filter(const struct network *net, struct error *err)
+static int has_lost_filter(struct network *net, struct error *err)
 {
 	int r;
 
-	switch (nft_read_news(net->events, "linzer")) {
-	case NFT_NOTHING:
+	if (!nft_read_news(net->events))
 		return 0;
-	case NFT_NEWS_LOST: /* hundreds of guests' changes at once, rather than that */
-		r = is_filtered(net, err);
-		return r < 0 ? r : !r;
-	case NFT_TABLE_REMOVED:
-	default:
-		return 1;
-	}
+	r = nft_has_chain(&net->netfilter, RULES_FAMILY, RULES_TABLE,
+			  rules_policy_chain(net->guest.name).text, err);
+	if (r == 1)
+		r = nft_has_chain(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE, net->guest.name, err);
+	return r < 0 ? r : !r;
 }
 
 /* What was opened while there was no filter is judged as any open flow is. */
@@ -473,7 +478,7 @@ int network_look_after(struct network *net, struct error *err)
 	if (r < 0)
 		return r;
 	lock = network_lock(err);
-	r = lock < 0 ? lock : look_around(&s, &net->nl, lock, err);
+	r = lock < 0 ? lock : look_around(&s, net, lock, err);
 	if (r == 0)
 		r = close_unfiltered(net, &s, err);
 	if (r == 0)
@@ -514,7 +519,7 @@ static int leave_filter(struct network *net, int lock, struct error *err)
 	if (r <= 0)
 		return r < 0 ? r : remove_elements(net, lock, err);
 	uplink_restore(&net->opened); /* the filter's list may be lost */
-	return remove_skeleton(lock, err);
+	return remove_skeleton(&net->netfilter, lock, err);
 }
 
 /* And what the kernel still knows of its connections, for who gets the address next. */
@@ -524,7 +529,7 @@ static int delete_tap(struct network *net, struct error *err)
 
 	if (r < 0 && !rtnl_is_gone(r))
 		return r;
-	r = flows_forget(net->guest.address, err);
+	r = flows_forget(&net->netfilter, net->guest.address, err);
 	return r < 0 ? r : 0;
 }
 
@@ -574,5 +579,6 @@ int network_down(struct network *net, struct error *err)
 	strings_release(&net->opened);
 	policy_release(&net->policy);
 	rtnl_close(&net->nl);
+	netfilter_close(&net->netfilter);
 	return r;
 }

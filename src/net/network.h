@@ -10,6 +10,7 @@
 #include "net/conf.h"
 #include "net/granted.h"
 #include "net/helper.h"
+#include "net/netfilter.h"
 #include "net/rtnl.h"
 #include "net/rules.h"
 
@@ -18,6 +19,7 @@ struct network {
 	struct policy policy;
 	struct granted granted; /* by the policy's names */
 	struct rtnl nl;
+	struct netfilter netfilter;
 	unsigned index; /* 0 before the tap is there */
 	uint32_t mtu;
 	uint8_t host_mac[6]; /* the tap's own */
@@ -30,7 +32,7 @@ struct network {
 };
 #define NETWORK_INIT                                                                      \
 	{                                                                                 \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .opened = VEC_INIT, .events = -1, \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT, .opened = VEC_INIT, .events = -1, \
 		.tap = -1, .dhcp = -1, .dns_udp = -1, .dns_tcp = -1                       \
 	}
 

@@ -206,10 +206,10 @@ static void delete_gate(struct str *text, const char *name)
 	str_addf(text, "delete chain " NETDEV " %s\n", name);
 }
 
-void rules_add_guest(struct str *text, const struct rules_guest *guest, const struct policy *policy)
+void rules_add_guest(struct str *text, const struct rules_guest *guest)
 {
 	add_gate(text, guest);
-	rules_add_policy(text, guest->name, policy);
+	rules_add_policy(text, guest->name);
 	add_elements(text, guest);
 }
 
