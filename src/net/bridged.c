@@ -19,7 +19,9 @@
 
 #include "net/bridged_parts.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>

@@ -17,8 +17,8 @@
 
 #include "net/conf.h"
 #include "net/helper.h"
-#include "net/policy.h"
 #include "net/netfilter.h"
+#include "net/policy.h"
 #include "net/rtnl.h"
 
 struct bridged {
@@ -40,10 +40,11 @@ struct bridged {
 	int probe; /* net/arp_probe.h, at the parent */
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
-#define BRIDGED_INIT                                                                               \
-	{                                                                                          \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT, .filter_events = -1, .address_events = -1, \
-		.events = -1, .tap = -1, .probe = -1, .packets = -1                                \
+#define BRIDGED_INIT                                                                             \
+	{                                                                                        \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT,             \
+		.filter_events = -1, .address_events = -1, .events = -1, .tap = -1, .probe = -1, \
+		.packets = -1                                                                    \
 	}
 
 /*

@@ -166,8 +166,8 @@ static int judge_entry(const struct nlmsghdr *header, void *arg)
 
 static struct nlmsghdr *begin(struct review *r, void *bytes, uint16_t type, uint16_t flags)
 {
-	return netfilter_begin(r->netfilter, bytes,
-			       (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type), flags, AF_INET);
+	return netfilter_begin(r->netfilter, bytes, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type),
+			       flags, AF_INET);
 }
 
 static int talk(struct review *r, const struct nlmsghdr *header, mnl_cb_t each)

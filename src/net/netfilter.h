@@ -19,8 +19,8 @@ struct netfilter {
 	struct mnl_socket *socket;
 	uint32_t sequence; /* of the last request */
 };
-#define NETFILTER_INIT       \
-	{                    \
+#define NETFILTER_INIT         \
+	{                      \
 		.socket = NULL \
 	}
 

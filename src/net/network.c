@@ -33,6 +33,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -461,7 +462,8 @@ static int has_lost_filter(struct network *net, struct error *err)
 	r = nft_has_chain(&net->netfilter, RULES_FAMILY, RULES_TABLE,
 			  rules_policy_chain(net->guest.name).text, err);
 	if (r == 1)
-		r = nft_has_chain(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE, net->guest.name, err);
+		r = nft_has_chain(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE, net->guest.name,
+				  err);
 	return r < 0 ? r : !r;
 }
 

@@ -30,10 +30,11 @@ struct network {
 	int dhcp; /* packet socket */
 	int dns_udp, dns_tcp;
 };
-#define NETWORK_INIT                                                                      \
-	{                                                                                 \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT, .opened = VEC_INIT, .events = -1, \
-		.tap = -1, .dhcp = -1, .dns_udp = -1, .dns_tcp = -1                       \
+#define NETWORK_INIT                                                                    \
+	{                                                                               \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT,    \
+		.opened = VEC_INIT, .events = -1, .tap = -1, .dhcp = -1, .dns_udp = -1, \
+		.dns_tcp = -1                                                           \
 	}
 
 /*

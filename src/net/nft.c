@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/nft.h"
 
-#include <errno.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/filter.h>
 #include <linux/netfilter/nf_tables.h>

@@ -43,7 +43,8 @@ static void begin(struct nft_batch *b, uint16_t type, uint16_t flags, uint8_t fa
 {
 	str_grow(&b->bytes, MESSAGE_MAX);
 	b->last = b->bytes.len;
-	b->message = netfilter_begin(b->netfilter, b->bytes.ptr + b->bytes.len, type, flags, family);
+	b->message =
+		netfilter_begin(b->netfilter, b->bytes.ptr + b->bytes.len, type, flags, family);
 }
 
 /* Attributes are padded: so is the message. */
@@ -243,8 +244,7 @@ void nft_match_local(struct nft_batch *b, enum nft_field address, bool is)
 
 	put(b, NFTA_FIB_DREG, NFT_REG_1);
 	put(b, NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-	put(b, NFTA_FIB_FLAGS,
-	    address == NFT_TARGET_ADDRESS ? NFTA_FIB_F_DADDR : NFTA_FIB_F_SADDR);
+	put(b, NFTA_FIB_FLAGS, address == NFT_TARGET_ADDRESS ? NFTA_FIB_F_DADDR : NFTA_FIB_F_SADDR);
 	end_expression(b, e);
 	compare(b, is, &local, sizeof(local));
 }
@@ -430,7 +430,8 @@ int nft_batch_commit(struct nft_batch *b, struct error *err)
 	if (r == 0)
 		return 0;
 	if (r == -EMSGSIZE)
-		return error_set(err, E_FAILED, "the rules are too many for a socket of this user "
-						"(net.core.wmem_max)");
+		return error_set(err, E_FAILED,
+				 "the rules are too many for a socket of this user "
+				 "(net.core.wmem_max)");
 	return error_set(err, -r, "the filter was not changed: %s", strerror(-r));
 }

@@ -47,14 +47,15 @@ void nft_add_address(struct nft_batch *b, const char *set, struct in_addr addres
 void nft_remove_address(struct nft_batch *b, const char *set, struct in_addr address);
 
 enum nft_field { /* of the packet's headers */
-	NFT_SOURCE_ADDRESS,
-	NFT_TARGET_ADDRESS,
-	NFT_SOURCE_PORT,
-	NFT_TARGET_PORT,
+		 NFT_SOURCE_ADDRESS,
+		 NFT_TARGET_ADDRESS,
+		 NFT_SOURCE_PORT,
+		 NFT_TARGET_PORT,
 };
 
 void nft_begin_rule(struct nft_batch *b, const char *chain);
-/* Is the group of the interface it came from, or goes to, @group? Matches neither way without one. */
+/* Is the group of the interface it came from, or goes to, @group? Matches neither way without one.
+ */
 void nft_match_group(struct nft_batch *b, bool out, uint32_t group, bool is);
 /* Is that address one of the host's? */
 void nft_match_local(struct nft_batch *b, enum nft_field address, bool is);

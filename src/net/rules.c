@@ -3,6 +3,7 @@
 #include "net/prefix.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
  */
 #define PORTS "32768-65535"
 
+_Static_assert((int)RULES_FAMILY == (int)NFPROTO_INET, "see there");
 _Static_assert(RULES_GROUP == 19546, "GROUP is RULES_GROUP in decimal");
 
 /* Idempotent: what is there stays as it is. */

@@ -63,7 +63,8 @@ static void begin_rule(const struct side *s, uint8_t kinds)
 		nft_match_local(s->batch, remote_address(s), kinds == POLICY_HOST);
 }
 
-static void match_ports(const struct side *s, enum nft_field field, const struct policy_ports *ports)
+static void match_ports(const struct side *s, enum nft_field field,
+			const struct policy_ports *ports)
 {
 	if (rules_are_ports(ports))
 		nft_match_ports(s->batch, field, ports->first, ports->last);

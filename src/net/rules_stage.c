@@ -155,15 +155,33 @@ static bool matters(const struct rules_writer *w, const struct policy_rule *rule
 	return (rule->directions & (unsigned)w->direction) && (rule->remotes & w->kinds);
 }
 
-/* Behind it no rule of the stage is left to be kept from a flow: passing it is as good as no word.
- */
-static void drop_passed(struct nft_ranges *ranges)
+/* May a rule of the stage that comes later, from @at on, block some of the range? */
+static bool is_blocked_later(const struct rules_writer *w, const struct policy_rules *rules,
+			     size_t at, enum policy_stage stage, const struct nft_range *range)
+{
+	for (; at < rules->len && rules->items[at].stage == stage; at++) {
+		const struct policy_rule *rule = &rules->items[at];
+		struct span span = span_of(rule, at);
+
+		if (!rule->pass && matters(w, rule) && span.first <= range->last &&
+		    span.last >= range->first)
+			return true;
+	}
+	return false;
+}
+
+/* Passing what no later rule is to be kept from is as good as no word. */
+static void drop_passed(const struct rules_writer *w, const struct policy_rules *rules, size_t at,
+			enum policy_stage stage, struct nft_ranges *ranges)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < ranges->len; i++)
-		if (!ranges->items[i].pass)
-			ranges->items[kept++] = ranges->items[i];
+	for (size_t i = 0; i < ranges->len; i++) {
+		const struct nft_range *range = &ranges->items[i];
+
+		if (!range->pass || is_blocked_later(w, rules, at, stage, range))
+			ranges->items[kept++] = *range;
+	}
 	ranges->len = kept;
 }
 
@@ -194,8 +212,7 @@ static size_t add_next(const struct rules_writer *w, const struct policy_rules *
 		return 1;
 	}
 	flatten(&prefixes, &ranges);
-	if (i == rules->len || rules->items[i].stage != first->stage)
-		drop_passed(&ranges);
+	drop_passed(w, rules, i, first->stage, &ranges);
 	if (ranges.len)
 		add_map(w, &ranges, kinds_of(w, first));
 	return last - at + 1;

@@ -9,10 +9,10 @@
  *
  * Each rule becomes a line, but a run of rules that look at nothing but the
  * remote's prefix becomes one lookup in an interval map: prefixes that overlap are cut
- * into disjoint ranges, each with the verdict of the first rule that has it; of the last run
- * of a stage the blocked ones alone, for an element costs some microseconds. The
- * maps are anonymous, so they go with the rule. "pass" returns to who jumped here,
- * the next stage; "block" goes to the chain that counts.
+ * into disjoint ranges, each with the verdict of the first rule that has it; those that
+ * pass are left out where no later rule could block them, for an element costs some microseconds.
+ * The maps are anonymous, so they go with the rule. "pass" returns to who jumped here, the next
+ * stage; "block" goes to the chain that counts.
  */
 
 #include <stdbool.h>
