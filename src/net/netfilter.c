@@ -14,7 +14,7 @@ int netfilter_open(struct netfilter *nf, struct error *err)
 {
 	if (nf->socket)
 		return 0;
-	nf->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	nf->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!nf->socket || mnl_socket_bind(nf->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return error_errno(err, "cannot open netlink");
 	return 0;
@@ -49,18 +49,16 @@ static bool is_error(const struct nlmsghdr *header)
 }
 
 /*
- * Of a batch any message may have failed, and the last one is answered only if none did. What an
- * older request left unread is not ours. Return: 1 there is more, 0, or -errno.
+ * Of a batch any message may have failed, and the last one is answered only if none did.
+ * Return: 1 there is more, 0, or -errno.
  */
-static int read_some(const struct netfilter *nf, const void *bytes, size_t len, uint32_t first,
-		     mnl_cb_t each, void *arg)
+static int read_some(const struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each,
+		     void *arg)
 {
 	int left = (int)len, r = 1;
 
 	for (const struct nlmsghdr *h = bytes; r > 0 && mnl_nlmsg_ok(h, left);
 	     h = mnl_nlmsg_next(h, &left)) {
-		if (h->nlmsg_seq - first > nf->sequence - first)
-			continue;
 		if (is_error(h))
 			return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
 		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
@@ -71,25 +69,35 @@ static int read_some(const struct netfilter *nf, const void *bytes, size_t len, 
 	return r < 0 ? -errno : r;
 }
 
-static uint32_t sequence_of(const void *bytes)
+/* What an older request left unread is not ours, and its room is needed. */
+static void drain(const struct netfilter *nf)
 {
-	return ((const struct nlmsghdr *)bytes)->nlmsg_seq;
+	int fd = mnl_socket_get_fd(nf->socket);
+	char byte;
+
+	while (recv(fd, &byte, sizeof(byte), 0) >= 0 || errno == ENOBUFS)
+		continue;
 }
 
+/*
+ * The kernel answers before the sending returns: nothing to wait for. ENOBUFS: more messages of
+ * a batch failed than the socket holds answers; the first ones are there.
+ */
 int netfilter_talk(struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each, void *arg)
 {
 	uint64_t answer[ANSWER_MAX / sizeof(uint64_t)]; /* aligned */
-	uint32_t first = sequence_of(bytes);
 	int r = 1;
 
+	drain(nf);
 	if (mnl_socket_sendto(nf->socket, bytes, len) < 0)
 		return -errno;
 	while (r > 0) {
 		ssize_t n = mnl_socket_recvfrom(nf->socket, answer, sizeof(answer));
 
-		if (n < 0)
+		if (n >= 0)
+			r = read_some(nf, answer, (size_t)n, each, arg);
+		else if (errno != ENOBUFS)
 			return -errno;
-		r = read_some(nf, answer, (size_t)n, first, each, arg);
 	}
 	return r;
 }

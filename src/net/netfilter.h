@@ -29,7 +29,7 @@ int netfilter_open(struct netfilter *nf, struct error *err) must_use_;
 void netfilter_close(struct netfilter *nf);
 
 /*
- * Begin a request of @type (its subsystem in the upper byte) in zeroed @bytes, for the address
+ * Begin a request of @type (its subsystem in the upper byte) in @bytes, for the address
  * @family. Room for attributes is the caller's to know.
  */
 struct nlmsghdr *netfilter_begin(struct netfilter *nf, void *bytes, uint16_t type, uint16_t flags,

@@ -400,13 +400,14 @@ static int find_place(struct network *net, const struct net_conf *conf,
 		      const struct net_start *start, struct survey *s, int lock, struct error *err)
 {
 	const struct subnet *subnet = subnet_of(conf, start->mode);
-	int r = rtnl_open(&net->nl, err);
+	int r = netfilter_open(&net->netfilter, err);
 
 	memcpy(net->guest.mac, start->mac, sizeof(net->guest.mac));
 	net->guest.gateway = subnet_gateway(subnet);
 	net->guest.prefix = subnet->prefix;
+	/* the last one: where it is open, network_down() undoes, with both */
 	if (r == 0)
-		r = netfilter_open(&net->netfilter, err);
+		r = rtnl_open(&net->nl, err);
 	if (r == 0)
 		r = look_around(s, net, lock, err);
 	if (r == 0)
