@@ -14,7 +14,6 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -143,6 +142,7 @@ void nft_begin_rule(struct nft_batch *b, const char *chain)
 	put_text(b, NFTA_RULE_TABLE, b->table);
 	put_text(b, NFTA_RULE_CHAIN, chain);
 	b->expressions = mnl_attr_nest_start(b->message, NFTA_RULE_EXPRESSIONS);
+	b->is_ipv4 = false;
 }
 
 static void end_rule(struct nft_batch *b)
@@ -179,6 +179,27 @@ static void load_meta(struct nft_batch *b, enum nft_meta_keys key)
 	end_expression(b, e);
 }
 
+static void compare(struct nft_batch *b, bool is, const void *value, size_t len)
+{
+	struct expression e = begin_expression(b, "cmp");
+
+	put(b, NFTA_CMP_SREG, NFT_REG_1);
+	put(b, NFTA_CMP_OP, is ? NFT_CMP_EQ : NFT_CMP_NEQ);
+	put_value(b, NFTA_CMP_DATA, value, len);
+	end_expression(b, e);
+}
+
+static void match_ipv4(struct nft_batch *b)
+{
+	static const uint8_t ipv4 = NFPROTO_IPV4;
+
+	if (b->is_ipv4)
+		return;
+	load_meta(b, NFT_META_NFPROTO);
+	compare(b, true, &ipv4, sizeof(ipv4));
+	b->is_ipv4 = true;
+}
+
 static void load_field(struct nft_batch *b, enum nft_field field)
 {
 	static const struct {
@@ -190,22 +211,15 @@ static void load_field(struct nft_batch *b, enum nft_field field)
 		[NFT_SOURCE_PORT] = { NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2 },
 		[NFT_TARGET_PORT] = { NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2 },
 	};
-	struct expression e = begin_expression(b, "payload");
+	struct expression e;
 
+	if (fields[field].base == NFT_PAYLOAD_NETWORK_HEADER)
+		match_ipv4(b);
+	e = begin_expression(b, "payload");
 	put(b, NFTA_PAYLOAD_DREG, NFT_REG_1);
 	put(b, NFTA_PAYLOAD_BASE, fields[field].base);
 	put(b, NFTA_PAYLOAD_OFFSET, fields[field].offset);
 	put(b, NFTA_PAYLOAD_LEN, fields[field].len);
-	end_expression(b, e);
-}
-
-static void compare(struct nft_batch *b, bool is, const void *value, size_t len)
-{
-	struct expression e = begin_expression(b, "cmp");
-
-	put(b, NFTA_CMP_SREG, NFT_REG_1);
-	put(b, NFTA_CMP_OP, is ? NFT_CMP_EQ : NFT_CMP_NEQ);
-	put_value(b, NFTA_CMP_DATA, value, len);
 	end_expression(b, e);
 }
 

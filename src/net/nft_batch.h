@@ -9,7 +9,8 @@
  * what changes while a guest runs. (linux/netfilter/nf_tables.h; how a rule is put together:
  * `nft --debug=netlink`.)
  *
- * A rule is begun, gets its matches in order, then its verdict. All that is added is said of
+ * A rule is begun, gets its matches in order, then its verdict. Before an address it makes
+ * sure of IPv4, without which nft(8) could not load what it lists. All that is added is said of
  * the packet in the hook's own words: out of order, of a wrong length or without the table's
  * chains and sets it is refused by the kernel, at nft_batch_commit().
  */
@@ -32,6 +33,7 @@ struct nft_batch {
 	size_t last; /* where the last message begins */
 	struct nlmsghdr *message; /* the one that is being built */
 	struct nlattr *expressions;
+	bool is_ipv4; /* the rule has made sure of it */
 	uint32_t sets; /* anonymous ones so far */
 };
 
