@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a review of the filter's netlink messages looked for: a filter that changed behind the keeper's back, and messages that fail."""
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -8,9 +9,10 @@ import time
 
 import pytest
 
-from netlab import CHANGED, FAILED, TO_WORLD, WORLD, Lab, policy, rule, udp
+from netlab import CHANGED, FAILED, OUT, TO_GUESTS, TO_HOST, TO_WORLD, WORLD, Lab, policy, rule, udp
+from netlan import PEER, STATIC, Lan, frame
 
-CLOSED = policy([rule(0, remotes=TO_WORLD)])
+OPEN, CLOSED = policy([]), policy([rule(0, remotes=TO_WORLD)])
 LOCK = "/run/linzer"
 
 
@@ -21,7 +23,14 @@ def lab(tmp_path):
     lab.end()
 
 
-def closes(guest, server, seconds=5):
+def load(lab, text):
+    """Root loads a file of rules, as `systemctl reload nftables` does."""
+    path = lab.tmp / "rules"
+    path.write_text(text)
+    lab.run("host", "nft", "-f", str(path))
+
+
+def closes(guest, server, seconds=20):
     """Does the world get nothing any more, and the guest answers of the gateway again?"""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -46,6 +55,76 @@ def arrived(server):
 
 def world_server(lab):
     return lab.socket("world", socket.AF_INET, socket.SOCK_DGRAM, bind=(WORLD, 7777), timeout=0.2)
+
+
+def test_filter_that_was_saved_and_is_loaded_again_is_not_ours(lab):
+    """It has all our chains, and the policy of the day when it was saved."""
+    keeper = lab.up(policy=OPEN)
+    saved = lab.ruleset()
+    assert keeper.set_policy(CLOSED)[0] == CHANGED
+    server = world_server(lab)
+    assert closes(keeper.guest, server)
+    load(lab, "flush ruleset\n" + saved)
+    assert closes(keeper.guest, server)
+    assert keeper.stop() == 0, keeper.process.stderr.read()
+
+
+def test_saved_addresses_of_names_are_not_ours(lab):
+    """... that a name had once, and the keeper has closed since."""
+    keeper = lab.up(policy=policy([rule(1, OUT, named=1), rule(0, remotes=TO_WORLD)], ["example.org"]))
+    element = f"element inet linzer n-{keeper.interface} {{ {WORLD} }}"
+    lab.run("host", "nft", "add " + element)
+    saved = lab.ruleset()
+    lab.run("host", "nft", "delete " + element)
+    server = world_server(lab)
+    assert closes(keeper.guest, server)
+    load(lab, "flush ruleset\n" + saved)
+    assert closes(keeper.guest, server)
+
+
+EVERY_FORM = [
+    rule(0, remote="10.0.0.0/8"), rule(1, remote="10.1.0.0/16"), rule(0, remote="0.0.0.0/8"), rule(0, remote="255.255.255.255/32"),
+    rule(1, protocol=17, ports=(53, 53)), rule(0, ports=(1, 1023), guest_ports=(7, 9), guest="0.0.0.0/1"), rule(1, OUT, named=1),
+    rule(0, remotes=TO_HOST, remote="10.2.0.0/16"), rule(1, remotes=TO_GUESTS, remote="10.2.3.0/25"),
+    rule(0, remotes=TO_HOST | TO_WORLD, remote="10.2.3.4/32", protocol=1),
+    rule(0, remote="10.3.0.0/16"), rule(1, remote="10.3.0.1/32"), rule(0, protocol=6)]
+
+
+def test_what_nft_lists_it_can_load(lab):
+    """Else a saved ruleset would be none at the next boot."""
+    keeper = lab.up(policy=policy(EVERY_FORM, ["example.org"]))
+    saved = lab.ruleset()
+    load(lab, "flush ruleset\n" + saved)
+    assert keeper.stop() == 0, keeper.process.stderr.read()
+
+
+def leaves(lan, guest, ear):
+    out = frame(lan.mac("peer"), guest.mac, udp(STATIC, 5555, PEER, 7777, b"x"))
+    ear.settimeout(0.5)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):  # the card is down
+            return bool(guest.leaves(ear, [out]))
+    raise AssertionError("nothing leaves")
+
+
+@pytest.mark.parametrize("bridge", [True, False])
+def test_saved_filter_of_a_bridged_card_is_not_ours(tmp_path, bridge):
+    with contextlib.ExitStack() as ends:
+        lan = Lan(tmp_path, bridge=bridge)
+        ends.callback(lan.end)
+        keeper = lan.settled()
+        ear = lan.ear("peer")
+        saved = lan.ruleset()
+        assert leaves(lan, keeper.guest, ear)
+        assert keeper.set_policy(CLOSED)[0] == CHANGED
+        assert not leaves(lan, keeper.guest, ear)
+        load(lan, "flush ruleset\n" + saved)
+        end = time.monotonic() + 20
+        while (passed := leaves(lan, keeper.guest, ear)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not passed
+        assert keeper.stop() == 0, keeper.process.stderr.read()
 
 
 def test_many_messages_that_fail_leave_the_keeper_able(lab):

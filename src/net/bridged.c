@@ -275,16 +275,23 @@ static int make_sockets(struct bridged *card, struct error *err)
 	return card->probe < 0 ? card->probe : make_events(card, err);
 }
 
+static int number_table(struct bridged *card, uint64_t *number, struct error *err)
+{
+	return nft_table_number(&card->netfilter, NFPROTO_NETDEV, card->name, number, err);
+}
+
+/* Anew: flows in a table of that name, loaded by somebody, are none that the policy let in. */
 static int install_filter(struct bridged *card, int lock, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
 	auto_str text = STR_INIT;
 	int r;
 
+	rules_remove_card(&text, card->name);
 	rules_add_card(&text, &rules, &card->policy);
 	card->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
-	return r;
+	return r < 0 ? r : number_table(card, &card->table, err);
 }
 
 static int open_macvlans(struct bridged *card, struct error *err)
@@ -387,12 +394,13 @@ static bool drain(int fd)
 /* Return: 1, 0, or error. */
 static int has_lost_table(struct bridged *card, struct error *err)
 {
+	uint64_t now;
 	int r;
 
 	if (!nft_read_news(card->filter_events))
 		return 0;
-	r = nft_has_chain(&card->netfilter, NFPROTO_NETDEV, card->name, "gate_out", err);
-	return r < 0 ? r : !r;
+	r = number_table(card, &now, err);
+	return r < 0 ? r : !now || now != card->table;
 }
 
 void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX])

@@ -29,6 +29,7 @@ struct bridged {
 	struct policy policy;
 	struct rtnl nl;
 	struct netfilter netfilter;
+	uint64_t table; /* the number of its table (nft_table_number()) */
 	unsigned index; /* 0 before the tap is there */
 	unsigned wire_index, host_index; /* of the macvlans, 0: none (a bridge needs none) */
 	unsigned parent_index;

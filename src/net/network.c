@@ -355,6 +355,15 @@ static int install_policy(struct network *net, struct error *err)
 	return nft_batch_commit(&batch, err);
 }
 
+static int number_tables(struct network *net, struct network_tables *tables, struct error *err)
+{
+	int r = nft_table_number(&net->netfilter, RULES_FAMILY, RULES_TABLE, &tables->inet, err);
+
+	return r < 0 ? r
+		     : nft_table_number(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE,
+					&tables->netdev, err);
+}
+
 /*
  * One transaction: what others left, the skeleton, the interfaces to open, this guest; then its
  * policy.
@@ -375,6 +384,8 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 	rules_add_guest(&text, &net->guest);
 	net->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
+	if (r == 0)
+		r = number_tables(net, &net->tables, err);
 	if (r == 0)
 		r = install_policy(net, err);
 	for (size_t i = 0; r == 0 && i < s->taps.len; i++)
@@ -453,19 +464,19 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 	return r < 0 ? r : open_tap(net, err);
 }
 
-/* Has our part of the filter been taken away? Return: 1, 0, or error. */
+/* Have the tables with our part of the filter been taken away? Return: 1, 0, or error. */
 static int has_lost_filter(struct network *net, struct error *err)
 {
+	struct network_tables now;
 	int r;
 
 	if (!nft_read_news(net->events))
 		return 0;
-	r = nft_has_chain(&net->netfilter, RULES_FAMILY, RULES_TABLE,
-			  rules_policy_chain(net->guest.name).text, err);
-	if (r == 1)
-		r = nft_has_chain(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE, net->guest.name,
-				  err);
-	return r < 0 ? r : !r;
+	r = number_tables(net, &now, err);
+	if (r < 0)
+		return r;
+	return !now.inet || now.inet != net->tables.inet || !now.netdev ||
+	       now.netdev != net->tables.netdev;
 }
 
 /* What was opened while there was no filter is judged as any open flow is. */

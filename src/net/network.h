@@ -24,6 +24,9 @@ struct network {
 	uint32_t mtu;
 	uint8_t host_mac[6]; /* the tap's own */
 	bool filtered; /* its elements may be in the filter */
+	struct network_tables {
+		uint64_t inet, netdev;
+	} tables; /* the numbers of those that its elements are in */
 	struct strings opened; /* interfaces whose forwarding this keeper turned on */
 	int events; /* of the filter */
 	int tap; /* held to the end: nobody else can have its name before we cleaned up */

@@ -2,6 +2,7 @@
 #include "net/nft.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/filter.h>
@@ -110,20 +111,34 @@ bool nft_read_news(int watch)
 	return any;
 }
 
-int nft_has_chain(struct netfilter *nf, uint8_t family, const char *table, const char *chain,
-		  struct error *err)
+static int read_number(const struct nlattr *a, void *arg)
+{
+	uint64_t *number = arg;
+
+	if (mnl_attr_get_type(a) == NFTA_TABLE_HANDLE && mnl_attr_validate(a, MNL_TYPE_U64) == 0)
+		*number = be64toh(mnl_attr_get_u64(a));
+	return MNL_CB_OK;
+}
+
+static int read_table(const struct nlmsghdr *header, void *number)
+{
+	return mnl_attr_parse(header, sizeof(struct nfgenmsg), read_number, number);
+}
+
+int nft_table_number(struct netfilter *nf, uint8_t family, const char *table, uint64_t *number,
+		     struct error *err)
 {
 	char bytes[REQUEST_MAX];
 	struct nlmsghdr *header =
-		netfilter_begin(nf, bytes, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_ACK,
+		netfilter_begin(nf, bytes, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_ACK,
 				family);
 	int r;
 
-	mnl_attr_put_strz(header, NFTA_CHAIN_TABLE, table);
-	mnl_attr_put_strz(header, NFTA_CHAIN_NAME, chain);
-	r = netfilter_talk(nf, header, header->nlmsg_len, NULL, NULL);
+	*number = 0;
+	mnl_attr_put_strz(header, NFTA_TABLE_NAME, table);
+	r = netfilter_talk(nf, header, header->nlmsg_len, read_table, number);
 	if (r == 0 || r == -ENOENT)
-		return r == 0;
+		return 0;
 	errno = -r;
 	return error_errno(err, "cannot read the filter");
 }

@@ -27,8 +27,12 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
 int nft_watch(struct error *err) must_use_;
 /* Read all that it has. Was there anything? */
 bool nft_read_news(int watch);
-/* Is the chain there? Return: 1, 0, or error. */
-int nft_has_chain(struct netfilter *nf, uint8_t family, const char *table, const char *chain,
-		  struct error *err) must_use_;
+/*
+ * The @number that the kernel gave the table when it was made; another one of that name has another
+ * number, even if it has the same chains (somebody saved them and loaded them again). 0: there is
+ * no such table. Return: 0 or error.
+ */
+int nft_table_number(struct netfilter *nf, uint8_t family, const char *table, uint64_t *number,
+		     struct error *err) must_use_;
 
 #endif

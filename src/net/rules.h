@@ -70,9 +70,9 @@ void rules_add_guest(struct str *text, const struct rules_guest *guest);
 /* Right whatever of the skeleton or the guest is there. */
 void rules_remove_guest(struct str *text, const struct rules_guest *guest);
 /*
- * The policy of the guest @name (net/rules_policy.c): its chains, closed, its counters and
- * elements of the maps; in place of the one it had (the counters go on, and so does the set of
- * its names' addresses); and all of it gone, whatever of it is there.
+ * The policy of the guest @name (net/rules_policy.c): its chains, closed, the empty set of its
+ * names' addresses, its elements of the maps; in place of the one it had (the counters go on, and
+ * so does the set); and all of it gone, whatever of it is there.
  */
 void rules_add_policy(struct str *text, const char *name);
 void rules_set_policy(struct nft_batch *batch, const char *name, const struct policy *policy);
@@ -80,11 +80,6 @@ void rules_remove_policy(struct str *text, const char *name);
 /* An address that one of the policy's names gave comes or goes. */
 void rules_add_named(struct nft_batch *batch, const char *name, struct in_addr address);
 void rules_remove_named(struct nft_batch *batch, const char *name, struct in_addr address);
-/* The chain that is there as long as the guest's policy is. */
-struct rules_chain {
-	char text[SUBNET_NAME_SIZE + 4];
-};
-struct rules_chain rules_policy_chain(const char *name);
 /* Remove the guest of which taps said @name : @gateway. */
 void rules_sweep_guest(struct str *text, const char *name, struct in_addr gateway);
 /* @name: rules_is_plain_name(). */

@@ -166,14 +166,6 @@ void rules_set_policy(struct nft_batch *batch, const char *name, const struct po
 	set_side(batch, name, POLICY_IN, policy);
 }
 
-struct rules_chain rules_policy_chain(const char *name)
-{
-	struct rules_chain chain;
-
-	(void)snprintf(chain.text, sizeof(chain.text), "o-%s", name);
-	return chain;
-}
-
 static const char sides[] = { 'o', 'i' };
 
 /* Whatever is there: all chains of @side, the guest's own one closed. */
@@ -214,6 +206,7 @@ static void add_dispatch(struct str *text, const char *name)
 void rules_add_policy(struct str *text, const char *name)
 {
 	str_addf(text, "add set " INET " n-%s { type ipv4_addr; }\n", name);
+	str_addf(text, "flush set " INET " n-%s\n", name);
 	for (size_t i = 0; i < array_size(sides); i++)
 		add_chains(text, name, sides[i]);
 	add_dispatch(text, name);
