@@ -109,7 +109,7 @@ def test_address_of_somebody_else_is_not_taken(lan, address):
     """The host's own, its gateway's, another machine's (the host never heard of it), and what is no machine's."""
     keeper = lan.card()
     assert not learns(keeper, address)
-    assert learns(keeper, STATIC)  # it still can have one of its own
+    assert learns(keeper, STATIC, 5)  # it still can have one of its own
 
 
 def test_address_of_a_machine_that_left(lan):
@@ -131,11 +131,11 @@ def test_second_address_only_by_dhcp(lan):
 def test_two_cards_never_have_one_address(lan):
     first, second = lan.settled(), lan.card()
     assert not learns(second, STATIC)
-    assert learns(second, "10.9.0.41")
+    assert learns(second, "10.9.0.41", 5)
     assert first.guest.pings(ROUTER)
     first.stop()
     third = lan.card()
-    assert learns(third, STATIC)
+    assert learns(third, STATIC, 5)
 
 
 # Who reaches whom
