@@ -551,11 +551,11 @@ def dns_query(name, ident=0x1234, kind=1):
 class Resolver(threading.Thread):
     """A DNS server in the host namespace, over UDP and TCP; answers each A query with 192.0.2.7."""
 
-    def __init__(self, lab, address="127.0.0.53", extra=0):
+    def __init__(self, lab, address="127.0.0.53", extra=0, sockets=None):
         super().__init__(daemon=True)
-        self.udp = lab.socket("host", socket.AF_INET, socket.SOCK_DGRAM, bind=(address, 53), timeout=None)
-        self.tcp = lab.socket("host", socket.AF_INET, socket.SOCK_STREAM, bind=(address, 53), listen=True,
-                              timeout=None)
+        self.udp, self.tcp = sockets or (
+            lab.socket("host", socket.AF_INET, socket.SOCK_DGRAM, bind=(address, 53), timeout=None),
+            lab.socket("host", socket.AF_INET, socket.SOCK_STREAM, bind=(address, 53), listen=True, timeout=None))
         self.extra, self.seen = extra, []
         self.stop, self.wake = os.pipe()
         lab.cleanups.insert(0, self.end)

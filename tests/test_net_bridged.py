@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from netlab import (ACK, BRIDGED, BROADCAST, CHANGED, FAILED, LEASED, RELEASE, REQUEST, Dhcp, arp, ipv4,
-                    ping, policy, random_mac, rule, tcp, udp)
+from netlab import (ACK, BRIDGED, BROADCAST, CHANGED, DISCOVER, FAILED, LEASED, OFFER, RELEASE, REQUEST, Dhcp, arp,
+                    ipv4, ping, policy, random_mac, rule, tcp, udp)
 from test_net_keeper import UserKeeper, capable_copy, lock_directory
 from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, LanGuest, frame, hears, lease
 
@@ -109,7 +109,7 @@ def test_address_of_somebody_else_is_not_taken(lan, address):
     """The host's own, its gateway's, another machine's (the host never heard of it), and what is no machine's."""
     keeper = lan.card()
     assert not learns(keeper, address)
-    assert learns(keeper, STATIC)  # it still can have one of its own
+    assert learns(keeper, STATIC, 5)  # it still can have one of its own
 
 
 def test_address_of_a_machine_that_left(lan):
@@ -131,11 +131,11 @@ def test_second_address_only_by_dhcp(lan):
 def test_two_cards_never_have_one_address(lan):
     first, second = lan.settled(), lan.card()
     assert not learns(second, STATIC)
-    assert learns(second, "10.9.0.41")
+    assert learns(second, "10.9.0.41", 5)
     assert first.guest.pings(ROUTER)
     first.stop()
     third = lan.card()
-    assert learns(third, STATIC)
+    assert learns(third, STATIC, 5)
 
 
 # Who reaches whom
@@ -381,6 +381,52 @@ def test_foreign_lease_is_not_learnt(lan):
     keeper.sock.settimeout(0.5)
     with pytest.raises(TimeoutError):
         keeper.receive()
+
+
+def ack(mac, address, xid):
+    """A server's answer that gives the address."""
+    message = discover(mac)
+    return b"\2\1\6\0" + struct.pack("!I", xid) + message[8:16] + socket.inet_aton(address) + message[20:-2] + b"\5\xff"
+
+
+def neighbour_gives(lan, keeper, address, xid, seconds=0.5):
+    """A neighbour that is no DHCP server answers the guest: is that believed within the time?"""
+    keeper.sock.settimeout(seconds)
+    for to, target in ((BROADCAST, "255.255.255.255"), (keeper.mac, address)):
+        lan.speak("peer", frame(to, lan.mac("peer"), udp(PEER, 67, target, 68, ack(keeper.mac, address, xid))))
+    try:
+        return keeper.wait_for(LEASED)[1]["address"] == address
+    except TimeoutError:
+        return False
+    finally:
+        keeper.sock.settimeout(20)
+        list(keeper.guest.frames(0.2))  # they come to the guest all the same
+
+
+def test_ack_that_nobody_asked_for_moves_nothing(lan):
+    """Neither before the guest's first question, nor between two of them, nor with the number of an old one."""
+    lan.serve_dhcp()
+    keeper = lan.card()
+    assert not neighbour_gives(lan, keeper, "10.9.0.66", 0)
+    client = Dhcp(keeper.guest)
+    kind, offered, options, _ = client.ask(DISCOVER)
+    assert kind == OFFER
+    assert not neighbour_gives(lan, keeper, "10.9.0.66", client.xid ^ 1)
+    asked = [(50, socket.inet_aton(offered)), (54, options[54])]
+    assert client.ask(REQUEST, asked)[:2] == (ACK, offered)
+    keeper.guest.address = offered
+    assert keeper.wait_for(LEASED)[1]["address"] == offered
+    for xid in (client.xid, client.xid ^ 1, 0):
+        assert not neighbour_gives(lan, keeper, "10.9.0.66", xid)
+    assert keeper.guest.pings(ROUTER) and keeper.guest.pings(PEER)
+
+
+def test_ack_to_what_the_guest_asked_counts(lan):
+    """So the one above is not for want of a right form."""
+    keeper = lan.settled()
+    client = Dhcp(keeper.guest)
+    client.send(REQUEST, [(50, socket.inet_aton("10.9.0.66"))])
+    assert neighbour_gives(lan, keeper, "10.9.0.66", client.xid)
 
 
 # The interface

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/command.h"
-#include "cmd/output.h"
 #include "run/net_options.h"
 #include "store/vm.h"
 
@@ -53,7 +52,7 @@ static const struct option options[] = {
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
-	  "A card on the LAN of this bridge or interface, one for each option; list prints them.",
+	  "A card on the LAN of this bridge or interface, one for each option; list names them.",
 	  NULL, 0 },
 	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL,
 	  "A network in which the guest reaches public addresses only.", NULL, 0 },
@@ -253,25 +252,6 @@ static void tell_no_effect(const struct run_args *args)
 			(void)fprintf(stderr, "%s has no effect yet\n", flags[i].name);
 }
 
-static bool asks_for_list(const struct run_args *args)
-{
-	for (size_t i = 0; i < args->net_bridged.len; i++)
-		if (strcmp(args->net_bridged.items[i], "list") == 0)
-			return true;
-	return false;
-}
-
-static int print_interfaces(struct error *err)
-{
-	auto_strings names = VEC_INIT;
-	auto_str out = STR_INIT;
-	int r = net_interfaces_list(&names, err);
-
-	for (size_t i = 0; i < names.len; i++)
-		str_addf(&out, "%s\n", names.items[i]);
-	return r < 0 ? r : output_text(&out, err);
-}
-
 static int run_run(struct invocation *inv, void *arg, struct error *err)
 {
 	const struct run_args *args = arg;
@@ -291,8 +271,6 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	};
 	int r;
 
-	if (asks_for_list(args))
-		return print_interfaces(err);
 	r = read_network(args, &network, err);
 	if (r == 0)
 		r = net_interfaces_check(&network.bridged, err);

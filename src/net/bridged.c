@@ -30,6 +30,7 @@
 
 #include "base/error.h"
 #include "net/arp_probe.h"
+#include "net/doors.h"
 #include "net/lan.h"
 #include "net/network.h"
 #include "net/nft.h"
@@ -115,10 +116,12 @@ static int sweep_tables(const struct rtnl_links *links, int lock, struct error *
 	if (r < 0)
 		return r;
 	rules_read_cards(answer.ptr, &names);
-	for (size_t i = 0; i < names.len; i++)
-		if (!has_link(links, names.items[i]))
+	for (size_t i = 0; r == 0 && i < names.len; i++)
+		if (!has_link(links, names.items[i])) {
 			rules_remove_card(&text, names.items[i]);
-	return text.len ? nft_run(&text, lock, NULL, err) : 0;
+			r = doors_close_card(names.items[i], lock, err);
+		}
+	return r < 0 ? r : text.len ? nft_run(&text, lock, NULL, err) : 0;
 }
 
 struct bridged_mac bridged_mac_text(const uint8_t m[6])
@@ -327,6 +330,8 @@ static int make_card(struct bridged *card, const struct rtnl_links *links, bool 
 		r = make_sockets(card, err);
 	if (r == 0)
 		r = install_filter(card, lock, err);
+	if (r == 0)
+		r = bridged_open_doors(card, lock, err);
 	return r < 0 ? r : open_card(card, err);
 }
 
@@ -423,11 +428,13 @@ int bridged_look_after(struct bridged *card, struct error *err)
 static int remove_table(const struct bridged *card, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
+	int r;
 
 	if (!card->filtered)
 		return 0;
 	rules_remove_card(&text, card->name);
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 || card->wire_index ? r : doors_close_card(card->name, lock, err);
 }
 
 /* Whatever fails, all the links go: without them the table means nothing. */

@@ -16,8 +16,9 @@
  * What belongs to a flow that has passed once (conntrack calls it confirmed) passes, in both
  * directions; "established" would be only what has been answered, and a one-way flow of UDP
  * would pay for the policy with each packet. A new flow is looked up in the maps
- * `out` (by the interface where it comes from) and `in` (where it goes to), which
- * jump to the guest's own chains: the policy. So a packet costs the same
+ * `leaving` (by the interface where it comes from) and `entering` (where it goes to), which
+ * send it to the guest's own chains: the policy. Whom they do not know is dropped, also where
+ * somebody emptied them. So a packet costs the same
  * whether two or a thousand guests run, and one without a new flow costs no
  * policy at all. A new TCP flow begins with SYN: one that was cut cannot come back
  * from the middle, in whichever direction.

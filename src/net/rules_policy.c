@@ -5,7 +5,7 @@
  * closed; what is in them comes, and changes, by transactions of our own.
  *
  * Of each direction ("o", "i"): a chain for each stage but the last one ("o0", "o1"), the last one
- * in the guest's chain itself ("o"), which is jumped to for a flow's first packet, and one that
+ * in the guest's chain itself ("o"), where a flow's first packet goes to, and one that
  * counts and drops ("od").
  */
 
@@ -199,8 +199,8 @@ static void delete_chains(struct str *text, const char *name, char side)
 
 static void add_dispatch(struct str *text, const char *name)
 {
-	str_addf(text, "add element " INET " out { \"%s\" : jump o-%s }\n", name, name);
-	str_addf(text, "add element " INET " in { \"%s\" : jump i-%s }\n", name, name);
+	str_addf(text, "add element " INET " leaving { \"%s\" : goto o-%s }\n", name, name);
+	str_addf(text, "add element " INET " entering { \"%s\" : goto i-%s }\n", name, name);
 }
 
 void rules_add_policy(struct str *text, const char *name)
@@ -215,8 +215,8 @@ void rules_add_policy(struct str *text, const char *name)
 void rules_remove_policy(struct str *text, const char *name)
 {
 	rules_add_policy(text, name);
-	str_addf(text, "delete element " INET " out { \"%s\" }\n", name);
-	str_addf(text, "delete element " INET " in { \"%s\" }\n", name);
+	str_addf(text, "delete element " INET " leaving { \"%s\" }\n", name);
+	str_addf(text, "delete element " INET " entering { \"%s\" }\n", name);
 	for (size_t i = 0; i < array_size(sides); i++)
 		delete_chains(text, name, sides[i]);
 	str_addf(text, "delete set " INET " n-%s\n", name);
