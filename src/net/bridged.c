@@ -63,20 +63,12 @@ struct rules_card bridged_rules_card(const struct bridged *card)
 	return r;
 }
 
-static bool has_link(const struct rtnl_links *links, const char *name)
-{
-	for (size_t i = 0; i < links->len; i++)
-		if (strcmp(links->items[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 static bool has_part(const struct rtnl_links *links, const char *tap, const char *prefix)
 {
 	char name[NET_NAME_MAX];
 
 	part_name(tap, prefix, name);
-	return has_link(links, name);
+	return rtnl_link_named(links, name);
 }
 
 /* What killed keepers left. */
@@ -89,7 +81,7 @@ static bool is_orphan(const struct rtnl_links *links, const struct rtnl_link *li
 	    !(str_starts(link->name, WIRE) || str_starts(link->name, HOST)))
 		return false;
 	part_name(link->name, TAP, tap);
-	return !has_link(links, tap);
+	return !rtnl_link_named(links, tap);
 }
 
 static int sweep_links(struct rtnl *nl, const struct rtnl_links *links, struct error *err)
@@ -117,7 +109,7 @@ static int sweep_tables(const struct rtnl_links *links, int lock, struct error *
 		return r;
 	rules_read_cards(answer.ptr, &names);
 	for (size_t i = 0; r == 0 && i < names.len; i++)
-		if (!has_link(links, names.items[i])) {
+		if (!rtnl_link_named(links, names.items[i])) {
 			rules_remove_card(&text, names.items[i]);
 			r = doors_close_card(names.items[i], lock, err);
 		}
@@ -192,7 +184,7 @@ static int open_numbered_tap(struct bridged *card, const struct rtnl_links *link
 
 	for (unsigned i = 0; fd == -EBUSY && i < CARDS_MAX; i++) {
 		(void)snprintf(card->name, sizeof(card->name), TAP "%u", i);
-		if (!has_link(links, card->name) && !has_part(links, card->name, WIRE) &&
+		if (!rtnl_link_named(links, card->name) && !has_part(links, card->name, WIRE) &&
 		    !has_part(links, card->name, HOST))
 			fd = tap_open(card->name, err);
 	}

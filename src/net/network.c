@@ -42,6 +42,7 @@
 #include "base/lock.h"
 #include "net/doors.h"
 #include "net/flows.h"
+#include "net/network_address.h"
 #include "net/nft.h"
 #include "net/tap.h"
 #include "net/uplink.h"
@@ -82,14 +83,6 @@ int network_lock(struct error *err)
 	if (mkdir(LOCK_DIR, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, "cannot make '" LOCK_DIR "' (make install-caps)");
 	return lock_dir(AT_FDCWD, LOCK_DIR, LOCK_WAIT, err);
-}
-
-static bool has_link(const struct survey *s, const char *name)
-{
-	for (size_t i = 0; i < s->links.len; i++)
-		if (strcmp(s->links.items[i].name, name) == 0)
-			return true;
-	return false;
 }
 
 /* What the list says; -ENOENT where the filter is not there. */
@@ -196,98 +189,6 @@ static int close_unfiltered(struct network *net, const struct survey *s, struct 
 	return 0;
 }
 
-static bool is_ours(const struct survey *s, unsigned index)
-{
-	for (size_t i = 0; i < s->links.len; i++)
-		if (s->links.items[i].index == index)
-			return s->links.items[i].group == RULES_GROUP;
-	return false;
-}
-
-static int conflict(const struct subnet *subnet, struct error *err)
-{
-	char text[INET_ADDRSTRLEN];
-	struct in_addr network = { htonl(subnet->network) };
-
-	(void)inet_ntop(AF_INET, &network, text, sizeof(text));
-	return error_set(
-		err, EADDRINUSE,
-		"the subnet %s/%u is in use on this host: set another one in '" NET_CONF_PATH "'",
-		text, subnet->prefix);
-}
-
-/* Does the host itself reach a part of the subnet otherwise than by our taps? */
-static int check_free(struct network *net, const struct survey *s, const struct subnet *subnet,
-		      struct in_addr address, struct error *err)
-{
-	struct rtnl_route route;
-	int r = rtnl_find_route(&net->nl, address, &route, err);
-
-	if (r <= 0)
-		return r;
-	if (route.prefix >= subnet->prefix && !is_ours(s, route.index))
-		return conflict(subnet, err);
-	return 0;
-}
-
-/* Return: 1 the address is free; 0 it is taken; or error. */
-static int is_free(struct network *net, const struct survey *s, const struct subnet *subnet,
-		   struct in_addr address, struct error *err)
-{
-	char name[SUBNET_NAME_SIZE];
-	struct rtnl_route route;
-	int r = rtnl_find_route(&net->nl, address, &route, err);
-
-	if (r < 0)
-		return r;
-	if (r > 0 && route.prefix == 32)
-		return 0;
-	if (r > 0 && route.prefix >= subnet->prefix)
-		return conflict(subnet, err);
-	subnet_interface(address, name);
-	return !has_link(s, name);
-}
-
-/* It cannot have the address that it must have. */
-static int refuse_address(const struct subnet *subnet, struct in_addr wanted, struct error *err)
-{
-	char text[INET_ADDRSTRLEN];
-
-	(void)inet_ntop(AF_INET, &wanted, text, sizeof(text));
-	if (subnet_has_guest(subnet, wanted))
-		return error_set(err, EADDRINUSE, "the address %s is another VM's", text);
-	return error_set(err, EADDRNOTAVAIL,
-			 "the address %s is not one of the subnet for VMs (" NET_CONF_PATH ")",
-			 text);
-}
-
-static int choose_address(struct network *net, const struct survey *s, const struct subnet *subnet,
-			  const struct net_start *start_with, struct error *err)
-{
-	struct in_addr wanted = start_with->wanted;
-	uint32_t start = subnet_start(net->guest.mac), count = subnet_guests(subnet);
-	int r = check_free(net, s, subnet, subnet_gateway(subnet), err);
-
-	if (r < 0)
-		return r;
-	net->guest.address = wanted;
-	r = subnet_has_guest(subnet, wanted) ? is_free(net, s, subnet, wanted, err) : 0;
-	if (r == 0 && start_with->fixed)
-		return refuse_address(subnet, wanted, err);
-	for (uint32_t i = 0; r == 0 && i < count; i++) {
-		net->guest.address = subnet_guest(subnet, start % count + i);
-		r = is_free(net, s, subnet, net->guest.address, err);
-	}
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return error_set(err, EADDRNOTAVAIL,
-				 "all %u addresses for VMs are taken: set a larger subnet in "
-				 "'" NET_CONF_PATH "'",
-				 count);
-	return 0;
-}
-
 /* That of the way out, within what any guest can do. */
 static uint32_t choose_mtu(void)
 {
@@ -374,7 +275,7 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 	int r;
 
 	for (size_t i = 0; i < s->taps.len; i++)
-		if (!has_link(s, s->taps.items[i].name))
+		if (!rtnl_link_named(&s->links, s->taps.items[i].name))
 			rules_sweep_guest(&text, s->taps.items[i].name, s->taps.items[i].gateway);
 	rules_add_skeleton(&text);
 	for (size_t i = 0; i < net->opened.len; i++)
@@ -389,7 +290,7 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 	if (r == 0)
 		r = install_policy(net, err);
 	for (size_t i = 0; r == 0 && i < s->taps.len; i++)
-		if (!has_link(s, s->taps.items[i].name))
+		if (!rtnl_link_named(&s->links, s->taps.items[i].name))
 			r = forget_flows_of(&net->netfilter, s->taps.items[i].name, err);
 	return r;
 }
@@ -424,7 +325,7 @@ static int find_place(struct network *net, const struct net_conf *conf,
 	if (r == 0)
 		r = close_unfiltered(net, s, err);
 	if (r == 0)
-		r = choose_address(net, s, subnet, start, err);
+		r = network_choose_address(net, &s->links, subnet, start, err);
 	if (r == 0)
 		subnet_interface(net->guest.address, net->guest.name);
 	return r;
