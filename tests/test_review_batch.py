@@ -4,23 +4,36 @@
 import contextlib
 import fcntl
 import os
+import pathlib
 import socket
+import struct
 import time
 
 import pytest
 
-from netlab import CHANGED, FAILED, OUT, TO_GUESTS, TO_HOST, TO_WORLD, WORLD, Lab, policy, rule, udp
+from netlab import CHANGED, FAILED, OUT, TO_GUESTS, TO_HOST, TO_WORLD, WORLD, Lab, Resolver, dns_query, policy, rule, udp
 from netlan import PEER, STATIC, Lan, frame
+from test_net_user import User
 
 OPEN, CLOSED = policy([]), policy([rule(0, remotes=TO_WORLD)])
-LOCK = "/run/linzer"
 
 
 @pytest.fixture
 def lab(tmp_path):
     lab = Lab(tmp_path)
+    lab.setting("ipv4/ping_group_range", "0 2147483647")  # pasta's
     yield lab
     lab.end()
+
+
+@contextlib.contextmanager
+def locked():
+    lock = os.open("/run/linzer", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def load(lab, text):
@@ -132,17 +145,43 @@ def test_many_messages_that_fail_leave_the_keeper_able(lab):
     keeper = lab.up(policy=CLOSED)
     many = policy([rule(n % 2, remote=f"100.64.{n >> 8}.{n & 255}/32", protocol=17, ports=(7777, 7777)) for n in range(4000)])
     keeper.guest.router_mac()
-    lock = os.open(LOCK, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    keeper.sock.send(many)
-    time.sleep(0.5)  # it waits for the lock
-    lab.run("host", "nft", "flush", "ruleset")
-    os.close(lock)
+    with locked():
+        keeper.sock.send(many)
+        time.sleep(0.5)  # it waits for the lock
+        lab.run("host", "nft", "flush", "ruleset")
     kind, fields = keeper.wait_for(CHANGED, FAILED)[:2]
     assert kind == FAILED and "No such file" in fields["text"], fields
     assert closes(keeper.guest, world_server(lab))
     assert keeper.set_policy(many)[0] == CHANGED
     assert keeper.stop() == 0, keeper.process.stderr.read()
+
+
+def test_known_name_is_answered_while_others_change_the_filter(lab):
+    resolver = Resolver(lab)
+    resolver.answer = lambda q: (q[:2] + b"\x81\x80" + q[4:6] + b"\0\1\0\0\0\0" + q[12:] + b"\xc0\x0c" +
+                                 struct.pack("!HHIH4s", 1, 1, 60, 4, socket.inet_aton("101.66.0.7")))
+    guest = lab.up(policy=policy([rule(1, OUT, named=1), rule(0)], ["example.org"])).guest
+    assert guest.ask_udp(guest.gateway, 53, dns_query("example.org"))
+    with locked():
+        assert guest.ask_udp(guest.gateway, 53, dns_query("example.org"))
+
+
+def test_more_rules_than_a_users_socket_takes(lab):
+    """A transaction is one message, and its bound the system's: one line says so, and the old policy stays."""
+    keeper = User(lab).up(policy=CLOSED)
+    guest, server = keeper.guest, world_server(lab)
+    most = policy([rule(1, guest="192.168.0.0/16", remote=f"100.64.{n >> 8}.{n & 255}/32", ports=(1, 2), guest_ports=(3, 4))
+                   for n in range(8224)])
+    kind, fields = keeper.set_policy(most)[:2]
+    bound = 2 * int(pathlib.Path("/proc/sys/net/core/wmem_max").read_text())
+    if kind == CHANGED:
+        assert bound > 10 << 20
+        return
+    assert fields["text"] == "the rules are too many for a socket of this user (net.core.wmem_max)" and bound < 20 << 20
+    assert closes(guest, server), "as before"
+    assert keeper.set_policy(OPEN)[0] == CHANGED
+    guest.send(udp(guest.address, 5555, WORLD, 7777, b"x"))
+    assert server.recv(100) == b"x"
 
 
 def fails(lab, limit):

@@ -128,8 +128,12 @@ static struct nft_batch batch_of(struct network *net)
 
 static int apply(struct nft_batch *batch, struct error *err)
 {
-	auto_fd lock = network_lock(err);
+	auto_fd lock = -1;
 
+	/* a guest's lookup of a name must not wait for nothing */
+	if (nft_batch_is_empty(batch))
+		return 0;
+	lock = network_lock(err);
 	return lock < 0 ? lock : nft_batch_commit(batch, err);
 }
 

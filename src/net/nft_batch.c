@@ -38,6 +38,11 @@ void nft_batch_release(struct nft_batch *b)
 	str_release(&b->bytes);
 }
 
+bool nft_batch_is_empty(const struct nft_batch *b)
+{
+	return b->bytes.len == 0;
+}
+
 static void begin(struct nft_batch *b, uint16_t type, uint16_t flags, uint8_t family)
 {
 	str_grow(&b->bytes, MESSAGE_MAX);
@@ -63,7 +68,7 @@ static void set_subsystem(struct nft_batch *b)
 
 static void begin_nft(struct nft_batch *b, uint16_t message, uint16_t flags)
 {
-	if (b->bytes.len == 0) {
+	if (nft_batch_is_empty(b)) {
 		begin(b, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC);
 		set_subsystem(b);
 		end(b);
@@ -435,7 +440,7 @@ int nft_batch_commit(struct nft_batch *b, struct error *err)
 {
 	int r;
 
-	if (b->bytes.len == 0)
+	if (nft_batch_is_empty(b))
 		return 0;
 	((struct nlmsghdr *)(void *)(b->bytes.ptr + b->last))->nlmsg_flags |= NLM_F_ACK;
 	r = send_all(b);

@@ -23,8 +23,6 @@
 #include "base/vec.h"
 #include "net/netfilter.h"
 
-struct nlattr;
-
 struct nft_batch {
 	struct netfilter *netfilter; /* borrowed */
 	const char *table; /* borrowed */
@@ -42,22 +40,20 @@ void nft_batch_init(struct nft_batch *b, struct netfilter *nf, uint8_t family, c
 void nft_batch_release(struct nft_batch *b);
 #define auto_nft_batch cleanup_(nft_batch_release) struct nft_batch
 
+bool nft_batch_is_empty(const struct nft_batch *b);
+
 /* Remove the rules of @chain. */
 void nft_flush_chain(struct nft_batch *b, const char *chain);
-/* An element of a set of IPv4 addresses; adding one that is there is no error, removing is. */
+/* An element of a set of IPv4 addresses; adding one that is there is no error, removing one
+ * that is not is. */
 void nft_add_address(struct nft_batch *b, const char *set, struct in_addr address);
 void nft_remove_address(struct nft_batch *b, const char *set, struct in_addr address);
 
-enum nft_field { /* of the packet's headers */
-		 NFT_SOURCE_ADDRESS,
-		 NFT_TARGET_ADDRESS,
-		 NFT_SOURCE_PORT,
-		 NFT_TARGET_PORT,
-};
+/* Of the packet's headers. */
+enum nft_field { NFT_SOURCE_ADDRESS, NFT_TARGET_ADDRESS, NFT_SOURCE_PORT, NFT_TARGET_PORT };
 
 void nft_begin_rule(struct nft_batch *b, const char *chain);
-/* Is the group of the interface it came from, or goes to, @group? Matches neither way without one.
- */
+/* Is the group of the interface it came from, or goes to, @group? Without one: neither. */
 void nft_match_group(struct nft_batch *b, bool out, uint32_t group, bool is);
 /* Is that address one of the host's? */
 void nft_match_local(struct nft_batch *b, enum nft_field address, bool is);

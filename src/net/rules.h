@@ -3,7 +3,8 @@
 #define NET_RULES_H
 
 /*
- * The filter as text for `nft -f -`: pure functions that append to a string.
+ * The filter as text for `nft -f -`, and what changes of it as a batch of messages
+ * (net/nft_batch.h): pure functions that append to either.
  *
  * Theory of operation
  *
@@ -24,9 +25,9 @@
  * from the middle, in whichever direction.
  *
  * Of guest NAME there are the chains o-NAME and i-NAME (flows that it opens, and
- * that others open to it), od-NAME and id-NAME, which count and drop, and for policies
- * of more than one stage o0-NAME and so on; where the policy has names, the set
- * n-NAME of the addresses that they gave.
+ * that others open to it), od-NAME and id-NAME, which count and drop, o0-NAME and so on for the
+ * stages of policies that have more than one, and the set n-NAME of the addresses that the
+ * policy's names gave.
  *
  * All elements and chains of a guest come and go in one transaction
  * together with its element of the map taps (interface : gateway). So what
