@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+enum { COMPARED_MAX = 1 << 20 }; /* ranges with rules: more costs more than the elements */
+
 bool rules_are_ports(const struct policy_ports *ports)
 {
 	return ports->first != 0 || ports->last != UINT16_MAX;
@@ -176,6 +178,8 @@ static void drop_passed(const struct rules_writer *w, const struct policy_rules 
 {
 	size_t kept = 0;
 
+	if (ranges->len * (rules->len - at) > COMPARED_MAX)
+		return;
 	for (size_t i = 0; i < ranges->len; i++) {
 		const struct nft_range *range = &ranges->items[i];
 
