@@ -4,9 +4,12 @@ user without privilege has, or one line that says what to do."""
 
 import json
 import os
+import pathlib
+import re
 
 import pytest
 
+from conftest import BUILD, ROOT
 from netlab import sh
 from people import Person, host
 
@@ -72,3 +75,17 @@ def test_after_an_upgrade_everybody_runs_the_new_program(there):
     sh("cp", str(there.place / "linzer-net-plain"), str(new))
     (there.place / "linzer-net-plain").write_text("#!/bin/false\n")
     assert is_isolated(person(there, "mia", 1, "linzer")) and is_isolated(person(there, "otto", 2))
+
+
+def test_installed_where_make_install_puts_it(there):
+    """linzer-net in the libexec directory: whoever may not run that one gets the copy beside it, no other."""
+    libexec = pathlib.Path(re.search(r'LINZER_LIBEXECDIR "(.*)"', (BUILD / "build-info.h").read_text())[1])
+    above = next(p for p in libexec.parents if p.is_dir())
+    assert str(above) not in ("/", "/usr"), "this build's prefix is the system's own"
+    there.run("mount", "-t", "tmpfs", "-o", "mode=755", "none", above)
+    there.run("install", "-D", "-m", "755", there.place / "linzer-net-plain", libexec / "linzer-net")
+    there.run(ROOT / "scripts/install-caps", libexec / "linzer-net")
+    for name in ("linzer-net", "linzer-net-plain"):  # else these were taken
+        (there.place / name).write_text("#!/bin/false\n")
+    assert not is_isolated(person(there, "mia", 1, "linzer"))
+    assert is_isolated(person(there, "otto", 2))
