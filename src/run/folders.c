@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ * virtiofsd wants a listening socket. It gets one whose name nobody chose (unix(7), autobind), and
+ * whose first and only accepted connection was made by us before virtiofsd ran: that one is QEMU's.
+ * Whoever else connects waits for ever.
+ *
+ * A folder is looked up here, as the user who named it, and mounted by the child, which checks that
+ * it is still the same directory.
+ */
+
+#include "run/folders.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "base/str.h"
+#include "run/dir_option.h"
+#include "run/folder_jail.h"
+#include "run/home_path.h"
+#include "run/identity.h"
+
+enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000 };
+
+/* The folders of one tag, on their way into a jail. */
+struct group {
+	const char *tag;
+	struct jailed_folder folders[DIR_OPTIONS_MAX];
+	char *paths[DIR_OPTIONS_MAX], *targets[DIR_OPTIONS_MAX];
+	size_t count;
+	bool named;
+	uid_t uid; /* whom they are served as */
+	gid_t gid;
+};
+
+static void group_release(struct group *group)
+{
+	for (size_t i = 0; i < group->count; i++) {
+		free(group->paths[i]);
+		free(group->targets[i]);
+	}
+}
+
+/* Of the kernel's file systems nothing is shared: they show the host's processes. */
+static int check_place(const char *path, const struct stat *st, struct error *err)
+{
+	struct statfs fs;
+
+	if (!S_ISDIR(st->st_mode))
+		return error_set(err, E_FAILED, "'%s' is not a folder", path);
+	if (strcmp(path, "/") == 0)
+		return error_set(err, E_FAILED,
+				 "'/' cannot be shared, but the folders in it can: name one");
+	if (statfs(path, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC))
+		return error_set(err, E_FAILED, "'%s' belongs to the kernel and cannot be shared",
+				 path);
+	return 0;
+}
+
+static int find_folder(const struct dir_option *option, char **path, struct stat *st,
+		       struct error *err)
+{
+	auto_free char *expanded = home_path_expand(option->path);
+	char *real = realpath(expanded, NULL);
+
+	if (!real && errno == ENOENT)
+		return error_set(err, E_FAILED, "the folder '%s' does not exist", option->path);
+	if (!real || stat(real, st) < 0) {
+		int r = error_errno(err, "cannot share '%s'", option->path);
+
+		free(real);
+		return r;
+	}
+	*path = real;
+	return check_place(real, st, err);
+}
+
+static gid_t group_of(const struct stat *st, const struct identity *identity)
+{
+	const struct passwd *user = getpwuid(st->st_uid);
+	gid_t gid = user ? user->pw_gid : st->st_gid;
+
+	return gid ? gid : identity->uid;
+}
+
+/* Whom the folder is served as: us, or its owner where we are root, but never root. */
+static void choose_user(const struct stat *st, const struct identity *identity, uid_t *uid,
+			gid_t *gid)
+{
+	*uid = geteuid();
+	*gid = getegid();
+	if (!identity->drop)
+		return;
+	*uid = st->st_uid ? st->st_uid : identity->uid;
+	*gid = st->st_uid ? group_of(st, identity) : identity->uid;
+}
+
+static int add_folder(struct group *group, const struct dir_option *option,
+		      const struct identity *identity, struct error *err)
+{
+	size_t i = group->count++;
+	struct stat st;
+	uid_t uid;
+	gid_t gid;
+	int r = find_folder(option, &group->paths[i], &st, err);
+
+	if (r < 0)
+		return r;
+	choose_user(&st, identity, &uid, &gid);
+	if (i > 0 && (uid != group->uid || gid != group->gid))
+		return error_set(err, E_FAILED,
+				 "the folders '%s' and '%s' belong to different users: give each "
+				 "a tag of its own (tag=TAG)",
+				 group->paths[0], group->paths[i]);
+	if (identity->drop && st.st_uid == 0 && !option->read_only)
+		(void)fprintf(
+			stderr,
+			"the folder '%s' is root's: the guest may do there what anybody may\n",
+			option->path);
+	group->uid = uid;
+	group->gid = gid;
+	group->named = option->name != NULL;
+	group->targets[i] = str_format("%s%s%s", FOLDER_JAIL_ROOT, option->name ? "/" : "",
+				       option->name ? option->name : "");
+	group->folders[i] = (struct jailed_folder){ .path = group->paths[i],
+						    .target = group->targets[i],
+						    .dev = st.st_dev,
+						    .ino = st.st_ino,
+						    .read_only = option->read_only };
+	return 0;
+}
+
+static int fill_group(struct group *group, const char *tag, const struct dir_options *dirs,
+		      const struct identity *identity, struct error *err)
+{
+	int r = 0;
+
+	group->tag = tag;
+	for (size_t i = 0; r == 0 && i < dirs->len; i++)
+		if (strcmp(dirs->items[i].tag, tag) == 0)
+			r = add_folder(group, &dirs->items[i], identity, err);
+	return r;
+}
+
+/* Debian 12's, and where others have the one that came after it. Return: owned, or NULL. */
+static char *find_program(void)
+{
+	static const char *const places[] = { "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd",
+					      "/usr/lib/virtiofsd" };
+	const char *named = secure_getenv("LINZER_VIRTIOFSD");
+
+	if (named && *named)
+		return xstrdup(named);
+	for (size_t i = 0; i < array_size(places); i++)
+		if (access(places[i], X_OK) == 0)
+			return xstrdup(places[i]);
+	return NULL;
+}
+
+/* A listening socket, and a connection that waits there to be accepted. */
+static int make_sockets(int *listening, int *connected, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof(address);
+	auto_fd ours = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	auto_fd theirs = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (ours < 0 || theirs < 0 ||
+	    bind(theirs, (const struct sockaddr *)&address, sizeof(address.sun_family)) < 0 ||
+	    listen(theirs, 1) < 0 || getsockname(theirs, (struct sockaddr *)&address, &len) < 0 ||
+	    connect(ours, (const struct sockaddr *)&address, len) < 0)
+		return error_errno(err, "cannot make a socket");
+	*connected = take_fd(&ours);
+	*listening = take_fd(&theirs);
+	return 0;
+}
+
+static int jail_failed(const char *step, struct error *err)
+{
+	if (step && strcmp(step, "namespace") == 0 && (err->code == EPERM || err->code == ENOSPC))
+		return error_set(err, E_FAILED,
+				 "folders cannot be shared here: this host does not let its users "
+				 "make user namespaces");
+	if (step && strcmp(step, "open") == 0)
+		return error_set(err, E_FAILED,
+				 "permission denied for the user that a folder is served as");
+	if (step && *step == '/' && err->code == ESTALE)
+		return error_set(err, E_FAILED, "the folder '%s' has just been replaced", step);
+	return step && *step == '/' ? error_wrap(err, "cannot share '%s'", step) : -err->code;
+}
+
+static int run_program(const struct process_spec *spec, struct folder_jail *jail,
+		       struct folder_share *share, struct error *err)
+{
+	const char **step = mmap(NULL, sizeof(*step), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (step == MAP_FAILED)
+		return error_errno(err, "cannot share memory");
+	jail->step = step;
+	r = process_start(spec, &share->pid, err);
+	if (r < 0)
+		r = jail_failed(*step, err);
+	(void)munmap(step, sizeof(*step));
+	if (r < 0)
+		return r;
+	share->pidfd = (int)syscall(SYS_pidfd_open, share->pid, 0);
+	return share->pidfd < 0 ? error_errno(err, "cannot watch virtiofsd") : 0;
+}
+
+static int start_program(const char *program, int listening, int errors, struct folder_jail *jail,
+			 struct folder_share *share, struct error *err)
+{
+	static const char *const environment[] = { "LC_ALL=C", NULL };
+	const char *const argv[] = { program,
+				     "--fd=3",
+				     "-o",
+				     "source=" FOLDER_JAIL_ROOT,
+				     "-o",
+				     "sandbox=namespace",
+				     "-o",
+				     "log_level=err",
+				     "--rlimit-nofile=0",
+				     NULL };
+	const struct process_fd fds[] = { { listening, SOCKET_FD }, { errors, 1 }, { errors, 2 } };
+	const struct process_spec spec = { .argv = argv,
+					   .env = environment,
+					   .fds = fds,
+					   .fd_count = array_size(fds),
+					   .no_new_privs = true,
+					   .new_session = true,
+					   .in_child = folder_jail_enter,
+					   .in_child_arg = jail };
+
+	return run_program(&spec, jail, share, err);
+}
+
+static int error_pipe(struct folder_share *share, int *theirs, struct error *err)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return error_errno(err, "cannot make a pipe");
+	share->errors = fds[0];
+	*theirs = fds[1];
+	return fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? error_errno(err, "cannot make a pipe") : 0;
+}
+
+static int start_share(struct folder_share *share, const char *program, const struct group *group,
+		       bool drop, struct error *err)
+{
+	auto_free struct folder_jail *jail = xcalloc(1, sizeof(*jail));
+	auto_fd listening = -1;
+	auto_fd errors = -1;
+	int r = folder_jail_init(jail, group->uid, group->gid, err);
+
+	jail->folders = group->folders;
+	jail->count = group->count;
+	jail->named = group->named;
+	jail->drop = drop;
+	if (r == 0)
+		r = make_sockets(&listening, &share->qemu, err);
+	if (r == 0)
+		r = error_pipe(share, &errors, err);
+	if (r == 0)
+		r = start_program(program, listening, errors, jail, share, err);
+	return r < 0 ? error_wrap(err, "--dir") : 0;
+}
+
+static bool has_tag(const struct folders *folders, const char *tag)
+{
+	for (size_t i = 0; i < folders->count; i++)
+		if (strcmp(folders->shares[i].tag, tag) == 0)
+			return true;
+	return false;
+}
+
+static int add_share(struct folders *folders, const char *program, const char *tag,
+		     const struct dir_options *dirs, const struct identity *identity,
+		     struct error *err)
+{
+	cleanup_(group_release) struct group group = { 0 };
+	struct folder_share *share = &folders->shares[folders->count];
+	int r;
+
+	if (folders->count == PLAN_FOLDERS_MAX)
+		return error_set(err, E_FAILED, "--dir: at most %d tags", PLAN_FOLDERS_MAX);
+	folders->count++;
+	*share = (struct folder_share){
+		.tag = xstrdup(tag), .pidfd = -1, .errors = -1, .qemu = -1, .folders = folders
+	};
+	r = fill_group(&group, tag, dirs, identity, err);
+	return r < 0 ? r : start_share(share, program, &group, identity->drop, err);
+}
+
+/* Sealed: whoever shortened it would end us all by SIGBUS. */
+static int make_memory(struct folders *folders, const struct identity *identity, uint64_t size,
+		       struct error *err)
+{
+	folders->memory = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (folders->memory < 0 || ftruncate(folders->memory, (off_t)size) < 0 ||
+	    fcntl(folders->memory, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return error_errno(err, "cannot make the guest's memory");
+	if (identity->drop && fchown(folders->memory, identity->uid, identity->uid) < 0)
+		return error_errno(err, "cannot give the guest's memory to QEMU");
+	return 0;
+}
+
+int folders_start(struct folders *folders, const struct dir_options *dirs,
+		  const struct identity *identity, uint64_t memory, struct error *err)
+{
+	auto_free char *program = NULL;
+	int r;
+
+	if (dirs->len == 0)
+		return 0;
+	program = find_program();
+	if (!program)
+		return error_set(err, E_MISSING_TOOL,
+				 "--dir: virtiofsd is not installed: install the package "
+				 "'virtiofsd' (Debian 12: 'qemu-system-common')");
+	r = make_memory(folders, identity, memory, err);
+	for (size_t i = 0; r == 0 && i < dirs->len; i++)
+		if (!has_tag(folders, dirs->items[i].tag))
+			r = add_share(folders, program, dirs->items[i].tag, dirs, identity, err);
+	return r;
+}
+
+void folders_fill_plan(const struct folders *folders, struct launch_plan *plan)
+{
+	plan->memory_fd = folders->memory;
+	plan->folder_count = folders->count;
+	for (size_t i = 0; i < folders->count; i++)
+		plan->folders[i] = (struct plan_folder){ .fd = folders->shares[i].qemu,
+							 .tag = folders->shares[i].tag };
+}
+
+static void close_one(int *fd)
+{
+	cleanup_close_(fd);
+	*fd = -1;
+}
+
+void folders_handed(struct folders *folders)
+{
+	close_one(&folders->memory);
+	for (size_t i = 0; i < folders->count; i++)
+		close_one(&folders->shares[i].qemu);
+}
+
+/* Return: is there more to come? */
+static bool keep_error(struct folder_share *share)
+{
+	char text[4096];
+	ssize_t n = read(share->errors, text, sizeof(text) - 1);
+	char *line;
+
+	if (n <= 0)
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
+	text[n] = '\0';
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	line = strrchr(text, '\n');
+	(void)snprintf(share->last_error, sizeof(share->last_error), "%.*s",
+		       (int)sizeof(share->last_error) - 1, line ? line + 1 : text);
+	return true;
+}
+
+static bool has_ended(struct folder_share *share, int timeout)
+{
+	struct pollfd poll_fd = { .fd = share->pidfd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout) > 0;
+}
+
+static const char *reason(const struct folder_share *share)
+{
+	return share->last_error[0] ? share->last_error : "it was killed";
+}
+
+int folders_explain(struct folders *folders, struct error *err)
+{
+	for (size_t i = 0; i < folders->count; i++) {
+		struct folder_share *share = &folders->shares[i];
+
+		if (!has_ended(share, EXPLAIN_MS))
+			continue;
+		(void)keep_error(share);
+		if (share->last_error[0])
+			return error_set(err, E_FAILED, "--dir: virtiofsd failed: %s",
+					 share->last_error);
+	}
+	return 0;
+}
+
+static void on_errors(uv_poll_t *poll, int status, int events)
+{
+	struct folder_share *share = poll->data;
+
+	(void)events;
+	if (status < 0 || !keep_error(share))
+		(void)uv_poll_stop(poll);
+}
+
+static void on_grace(uv_timer_t *timer)
+{
+	const struct folder_share *share = timer->data;
+	auto_free char *why = str_format("the folders of tag '%s' are gone: virtiofsd ended: %s",
+					 share->tag, reason(share));
+
+	share->folders->on_gone(share->folders->arg, why);
+}
+
+static void on_end(uv_poll_t *poll, int status, int events)
+{
+	struct folder_share *share = poll->data;
+
+	(void)status;
+	(void)events;
+	(void)uv_poll_stop(poll);
+	(void)uv_poll_stop(&share->errors_poll);
+	(void)keep_error(share);
+	if (waitpid(share->pid, NULL, 0) == share->pid)
+		share->pid = 0;
+	(void)uv_timer_start(&share->grace, on_grace, GRACE_MS, 0);
+}
+
+static int watch_share(struct folder_share *share, uv_loop_t *loop, struct error *err)
+{
+	share->end_poll.data = share->errors_poll.data = share->grace.data = share;
+	(void)uv_timer_init(loop, &share->grace);
+	if (uv_poll_init(loop, &share->end_poll, share->pidfd) != 0 ||
+	    uv_poll_init(loop, &share->errors_poll, share->errors) != 0 ||
+	    uv_poll_start(&share->end_poll, UV_READABLE, on_end) != 0 ||
+	    uv_poll_start(&share->errors_poll, UV_READABLE, on_errors) != 0)
+		return error_set(err, E_FAILED, "cannot watch virtiofsd");
+	return 0;
+}
+
+int folders_watch(struct folders *folders, uv_loop_t *loop,
+		  void (*on_gone)(void *arg, const char *why), void *arg, struct error *err)
+{
+	int r = 0;
+
+	folders->on_gone = on_gone;
+	folders->arg = arg;
+	for (size_t i = 0; r == 0 && i < folders->count; i++)
+		r = watch_share(&folders->shares[i], loop, err);
+	return r;
+}
+
+void folders_stop(struct folders *folders)
+{
+	folders_handed(folders);
+	for (size_t i = 0; i < folders->count; i++) {
+		struct folder_share *share = &folders->shares[i];
+
+		if (share->pid > 0) {
+			(void)kill(share->pid, SIGKILL);
+			(void)waitpid(share->pid, NULL, 0);
+		}
+		cleanup_close_(&share->pidfd);
+		cleanup_close_(&share->errors);
+		free(share->tag);
+	}
+	*folders = (struct folders)FOLDERS_INIT;
+}
