@@ -409,6 +409,8 @@ int folders_explain(struct folders *folders, struct error *err)
 		if (share->last_error[0])
 			return error_set(err, E_FAILED, "--dir: virtiofsd failed: %s",
 					 share->last_error);
+		return error_set(err, E_FAILED,
+				 "--dir: virtiofsd ended before it served anything");
 	}
 	return 0;
 }
