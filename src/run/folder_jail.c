@@ -319,7 +319,7 @@ static int enter_namespaces(const struct folder_jail *jail, int *mounts)
 int folder_jail_enter(void *arg)
 {
 	const struct folder_jail *jail = arg;
-	int mounts[64];
+	int mounts[64] = { 0 };
 
 	if (jail->count > array_size(mounts)) {
 		errno = E2BIG;

@@ -118,7 +118,7 @@ static int add_folder(struct group *group, const struct dir_option *option,
 		      const struct identity *identity, struct error *err)
 {
 	size_t i = group->count++;
-	struct stat st;
+	struct stat st = { 0 };
 	uid_t uid;
 	gid_t gid;
 	int r = find_folder(option, &group->paths[i], &st, err);
@@ -231,11 +231,12 @@ static int run_program(const struct process_spec *spec, struct folder_jail *jail
 static int start_program(const char *program, int listening, int errors, struct folder_jail *jail,
 			 struct folder_share *share, struct error *err)
 {
+	static const char source[] = "source=" FOLDER_JAIL_ROOT;
 	static const char *const environment[] = { "LC_ALL=C", NULL };
 	const char *const argv[] = { program,
 				     "--fd=3",
 				     "-o",
-				     "source=" FOLDER_JAIL_ROOT,
+				     source,
 				     "-o",
 				     "sandbox=namespace",
 				     "-o",
@@ -409,8 +410,7 @@ int folders_explain(struct folders *folders, struct error *err)
 		if (share->last_error[0])
 			return error_set(err, E_FAILED, "--dir: virtiofsd failed: %s",
 					 share->last_error);
-		return error_set(err, E_FAILED,
-				 "--dir: virtiofsd ended before it served anything");
+		return error_set(err, E_FAILED, "--dir: virtiofsd ended before it served anything");
 	}
 	return 0;
 }
