@@ -3,7 +3,7 @@
 /*
  * Theory of operation
  *
- * The user namespace has one user, number FOLDER_JAIL_USER there and the invoking user (or, where
+ * The user namespace has one user: the invoking user (or, where
  * we are root, the folder's owner) outside. virtiofsd would become the guest's user for each file
  * that it makes, which only works for users that the namespace has: the filter answers "done" to
  * such a change, and to chown, without doing it. So whoever writes in the guest, the host's files
@@ -175,12 +175,13 @@ static int make_filter(struct folder_jail *jail, struct error *err)
 	return fs_pread_all(fd, jail->code, (size_t)st.st_size, 0, err);
 }
 
-int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, struct error *err)
+int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, uid_t inside,
+		     struct error *err)
 {
 	*jail = (struct folder_jail){ .uid = uid, .gid = gid };
-	(void)snprintf(jail->uid_map, sizeof(jail->uid_map), "%d %u 1", FOLDER_JAIL_USER,
+	(void)snprintf(jail->uid_map, sizeof(jail->uid_map), "%u %u 1", (unsigned)inside,
 		       (unsigned)uid);
-	(void)snprintf(jail->gid_map, sizeof(jail->gid_map), "%d %u 1", FOLDER_JAIL_USER,
+	(void)snprintf(jail->gid_map, sizeof(jail->gid_map), "%u %u 1", (unsigned)inside,
 		       (unsigned)gid);
 	return make_filter(jail, err);
 }

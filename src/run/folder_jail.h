@@ -20,9 +20,7 @@ struct error;
 
 /* Present on every host, and of no use to virtiofsd. */
 #define FOLDER_JAIL_ROOT "/sys"
-/* The only user and group of the namespace, so that of all files that the guest sees: the guest's
- * first ordinary user. */
-enum { FOLDER_JAIL_USER = 1000, FOLDER_JAIL_FILTER_MAX = 512 };
+enum { FOLDER_JAIL_FILTER_MAX = 512 };
 
 struct jailed_folder {
 	const char *path; /* absolute, without links */
@@ -46,10 +44,12 @@ struct folder_jail {
 };
 
 /*
- * Prepare a jail of user @uid and group @gid (never root's): its maps and its filter; the other
- * members are the caller's to fill. The jail must not be moved afterwards.
+ * Prepare a jail of user @uid and group @gid (never root's), which have the number @inside in its
+ * namespace: its maps and its filter; the other members are the caller's to fill. The jail must not
+ * be moved afterwards.
  */
-int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, struct error *err) must_use_;
+int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, uid_t inside,
+		     struct error *err) must_use_;
 /* Of process_spec.in_child: @arg is the jail. Return: 0, or -1 with errno. */
 int folder_jail_enter(void *arg) must_use_;
 

@@ -7,27 +7,22 @@
  * whose first and only accepted connection was made by us before virtiofsd ran: that one is QEMU's.
  * Whoever else connects waits for ever.
  *
- * A folder is looked up here, as the user who named it, and mounted by the child, which checks that
- * it is still the same directory.
+ * A folder is looked up by us (folder_group.h), as the user who named it, and mounted by the child,
+ * which checks that it is still the same directory.
  */
 
 #include "run/folders.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/magic.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/error.h"
@@ -35,133 +30,13 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "run/dir_option.h"
+#include "run/folder_group.h"
 #include "run/folder_jail.h"
-#include "run/home_path.h"
 #include "run/identity.h"
 
 enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000 };
 
-/* The folders of one tag, on their way into a jail. */
-struct group {
-	const char *tag;
-	struct jailed_folder folders[DIR_OPTIONS_MAX];
-	char *paths[DIR_OPTIONS_MAX], *targets[DIR_OPTIONS_MAX];
-	size_t count;
-	bool named;
-	uid_t uid; /* whom they are served as */
-	gid_t gid;
-};
-
-static void group_release(struct group *group)
-{
-	for (size_t i = 0; i < group->count; i++) {
-		free(group->paths[i]);
-		free(group->targets[i]);
-	}
-}
-
-/* Of the kernel's file systems nothing is shared: they show the host's processes. */
-static int check_place(const char *path, const struct stat *st, struct error *err)
-{
-	struct statfs fs;
-
-	if (!S_ISDIR(st->st_mode))
-		return error_set(err, E_FAILED, "'%s' is not a folder", path);
-	if (strcmp(path, "/") == 0)
-		return error_set(err, E_FAILED,
-				 "'/' cannot be shared, but the folders in it can: name one");
-	if (statfs(path, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC))
-		return error_set(err, E_FAILED, "'%s' belongs to the kernel and cannot be shared",
-				 path);
-	return 0;
-}
-
-static int find_folder(const struct dir_option *option, char **path, struct stat *st,
-		       struct error *err)
-{
-	auto_free char *expanded = home_path_expand(option->path);
-	char *real = realpath(expanded, NULL);
-
-	if (!real && errno == ENOENT)
-		return error_set(err, E_FAILED, "the folder '%s' does not exist", option->path);
-	if (!real || stat(real, st) < 0) {
-		int r = error_errno(err, "cannot share '%s'", option->path);
-
-		free(real);
-		return r;
-	}
-	*path = real;
-	return check_place(real, st, err);
-}
-
-static gid_t group_of(const struct stat *st, const struct identity *identity)
-{
-	const struct passwd *user = getpwuid(st->st_uid);
-	gid_t gid = user ? user->pw_gid : st->st_gid;
-
-	return gid ? gid : identity->uid;
-}
-
-/* Whom the folder is served as: us, or its owner where we are root, but never root. */
-static void choose_user(const struct stat *st, const struct identity *identity, uid_t *uid,
-			gid_t *gid)
-{
-	*uid = geteuid();
-	*gid = getegid();
-	if (!identity->drop)
-		return;
-	*uid = st->st_uid ? st->st_uid : identity->uid;
-	*gid = st->st_uid ? group_of(st, identity) : identity->uid;
-}
-
-static int add_folder(struct group *group, const struct dir_option *option,
-		      const struct identity *identity, struct error *err)
-{
-	size_t i = group->count++;
-	struct stat st = { 0 };
-	uid_t uid;
-	gid_t gid;
-	int r = find_folder(option, &group->paths[i], &st, err);
-
-	if (r < 0)
-		return r;
-	choose_user(&st, identity, &uid, &gid);
-	if (i > 0 && (uid != group->uid || gid != group->gid))
-		return error_set(err, E_FAILED,
-				 "the folders '%s' and '%s' belong to different users: give each "
-				 "a tag of its own (tag=TAG)",
-				 group->paths[0], group->paths[i]);
-	if (identity->drop && st.st_uid == 0 && !option->read_only)
-		(void)fprintf(
-			stderr,
-			"the folder '%s' is root's: the guest may do there what anybody may\n",
-			option->path);
-	group->uid = uid;
-	group->gid = gid;
-	group->named = option->name != NULL;
-	group->targets[i] = str_format("%s%s%s", FOLDER_JAIL_ROOT, option->name ? "/" : "",
-				       option->name ? option->name : "");
-	group->folders[i] = (struct jailed_folder){ .path = group->paths[i],
-						    .target = group->targets[i],
-						    .dev = st.st_dev,
-						    .ino = st.st_ino,
-						    .read_only = option->read_only };
-	return 0;
-}
-
-static int fill_group(struct group *group, const char *tag, const struct dir_options *dirs,
-		      const struct identity *identity, struct error *err)
-{
-	int r = 0;
-
-	group->tag = tag;
-	for (size_t i = 0; r == 0 && i < dirs->len; i++)
-		if (strcmp(dirs->items[i].tag, tag) == 0)
-			r = add_folder(group, &dirs->items[i], identity, err);
-	return r;
-}
-
-/* Debian 12's, and where others have the one that came after it. Return: owned, or NULL. */
+/* QEMU's own, in C, and the one in Rust that came after it. Return: owned, or NULL. */
 static char *find_program(void)
 {
 	static const char *const places[] = { "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd",
@@ -174,6 +49,40 @@ static char *find_program(void)
 		if (access(places[i], X_OK) == 0)
 			return xstrdup(places[i]);
 	return NULL;
+}
+
+enum { GUEST_USER = 1000, VERSION_MS = 10000, VERSION_MAX = 4096 };
+
+/*
+ * How each kind is started such that the guest sees the files as its user GUEST_USER's: the one in
+ * C tells the number that the user has in its namespace; the one in Rust wants to be root there,
+ * and translates (since 1.13).
+ */
+struct kind {
+	uid_t inside;
+	const char *options[8];
+};
+static const char c_source[] = "source=" FOLDER_JAIL_ROOT;
+static const char rust_source[] = "--shared-dir=" FOLDER_JAIL_ROOT;
+static const struct kind in_c = { GUEST_USER,
+				  { "--fd=3", "-o", c_source, "-o", "sandbox=namespace", "-o",
+				    "log_level=err", "--rlimit-nofile=0" } };
+static const struct kind in_rust = {
+	0,
+	{ "--fd=3", rust_source, "--sandbox=namespace", "--log-level=error", "--rlimit-nofile=0",
+	  "--translate-uid=host:0:1000:1", "--translate-gid=host:0:1000:1" }
+};
+
+/* "virtiofsd version 7.2.22 (Debian ...)" or "virtiofsd 1.13.2". What says neither fails later. */
+static const struct kind *kind_of(const char *program)
+{
+	const char *const argv[] = { program, "--version", NULL };
+	const struct process_spec spec = { .argv = argv, .no_new_privs = true };
+	struct error ignored = ERROR_INIT;
+	auto_str text = STR_INIT;
+	int r = process_run(&spec, NULL, &text, VERSION_MAX, NULL, VERSION_MS, &ignored);
+
+	return r == 0 && str_starts(text.ptr, "virtiofsd 1.") ? &in_rust : &in_c;
 }
 
 /* A listening socket, and a connection that waits there to be accepted. */
@@ -228,21 +137,11 @@ static int run_program(const struct process_spec *spec, struct folder_jail *jail
 	return share->pidfd < 0 ? error_errno(err, "cannot watch virtiofsd") : 0;
 }
 
-static int start_program(const char *program, int listening, int errors, struct folder_jail *jail,
-			 struct folder_share *share, struct error *err)
+static int start_program(const char *program, const struct kind *kind, int listening, int errors,
+			 struct folder_jail *jail, struct folder_share *share, struct error *err)
 {
-	static const char source[] = "source=" FOLDER_JAIL_ROOT;
 	static const char *const environment[] = { "LC_ALL=C", NULL };
-	const char *const argv[] = { program,
-				     "--fd=3",
-				     "-o",
-				     source,
-				     "-o",
-				     "sandbox=namespace",
-				     "-o",
-				     "log_level=err",
-				     "--rlimit-nofile=0",
-				     NULL };
+	const char *argv[array_size(kind->options) + 2] = { program };
 	const struct process_fd fds[] = { { listening, SOCKET_FD }, { errors, 1 }, { errors, 2 } };
 	const struct process_spec spec = { .argv = argv,
 					   .env = environment,
@@ -253,6 +152,8 @@ static int start_program(const char *program, int listening, int errors, struct 
 					   .in_child = folder_jail_enter,
 					   .in_child_arg = jail };
 
+	for (size_t i = 0; i < array_size(kind->options); i++)
+		argv[i + 1] = kind->options[i];
 	return run_program(&spec, jail, share, err);
 }
 
@@ -267,13 +168,14 @@ static int error_pipe(struct folder_share *share, int *theirs, struct error *err
 	return fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? error_errno(err, "cannot make a pipe") : 0;
 }
 
-static int start_share(struct folder_share *share, const char *program, const struct group *group,
-		       bool drop, struct error *err)
+static int start_share(struct folder_share *share, const char *program,
+		       const struct folder_group *group, bool drop, struct error *err)
 {
 	auto_free struct folder_jail *jail = xcalloc(1, sizeof(*jail));
 	auto_fd listening = -1;
 	auto_fd errors = -1;
-	int r = folder_jail_init(jail, group->uid, group->gid, err);
+	const struct kind *kind = kind_of(program);
+	int r = folder_jail_init(jail, group->uid, group->gid, kind->inside, err);
 
 	jail->folders = group->folders;
 	jail->count = group->count;
@@ -284,7 +186,7 @@ static int start_share(struct folder_share *share, const char *program, const st
 	if (r == 0)
 		r = error_pipe(share, &errors, err);
 	if (r == 0)
-		r = start_program(program, listening, errors, jail, share, err);
+		r = start_program(program, kind, listening, errors, jail, share, err);
 	return r < 0 ? error_wrap(err, "--dir") : 0;
 }
 
@@ -300,7 +202,7 @@ static int add_share(struct folders *folders, const char *program, const char *t
 		     const struct dir_options *dirs, const struct identity *identity,
 		     struct error *err)
 {
-	cleanup_(group_release) struct group group = { 0 };
+	cleanup_(folder_group_release) struct folder_group group = { 0 };
 	struct folder_share *share = &folders->shares[folders->count];
 	int r;
 
@@ -310,7 +212,7 @@ static int add_share(struct folders *folders, const char *program, const char *t
 	*share = (struct folder_share){
 		.tag = xstrdup(tag), .pidfd = -1, .errors = -1, .qemu = -1, .folders = folders
 	};
-	r = fill_group(&group, tag, dirs, identity, err);
+	r = folder_group_fill(&group, tag, dirs, identity, err);
 	return r < 0 ? r : start_share(share, program, &group, identity->drop, err);
 }
 
