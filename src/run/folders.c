@@ -289,16 +289,15 @@ static bool keep_error(struct folder_share *share)
 	return true;
 }
 
-static bool has_ended(struct folder_share *share, int timeout)
+/* Has it failed, waiting a moment for that? An end with status 0 is the answer to QEMU's. */
+static bool has_failed(const struct folder_share *share)
 {
 	struct pollfd poll_fd = { .fd = share->pidfd, .events = POLLIN };
+	siginfo_t info = { 0 };
 
-	return poll(&poll_fd, 1, timeout) > 0;
-}
-
-static const char *reason(const struct folder_share *share)
-{
-	return share->last_error[0] ? share->last_error : "it was killed";
+	return poll(&poll_fd, 1, EXPLAIN_MS) > 0 &&
+	       waitid(P_PIDFD, (id_t)share->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       (info.si_code != CLD_EXITED || info.si_status != 0);
 }
 
 int folders_explain(struct folders *folders, struct error *err)
@@ -306,13 +305,11 @@ int folders_explain(struct folders *folders, struct error *err)
 	for (size_t i = 0; i < folders->count; i++) {
 		struct folder_share *share = &folders->shares[i];
 
-		if (!has_ended(share, EXPLAIN_MS))
+		if (!has_failed(share))
 			continue;
 		(void)keep_error(share);
-		if (share->last_error[0])
-			return error_set(err, E_FAILED, "--dir: virtiofsd failed: %s",
-					 share->last_error);
-		return error_set(err, E_FAILED, "--dir: virtiofsd ended before it served anything");
+		return error_set(err, E_FAILED, "--dir: virtiofsd failed%s%s",
+				 share->last_error[0] ? ": " : "", share->last_error);
 	}
 	return 0;
 }
@@ -329,8 +326,9 @@ static void on_errors(uv_poll_t *poll, int status, int events)
 static void on_grace(uv_timer_t *timer)
 {
 	const struct folder_share *share = timer->data;
-	auto_free char *why = str_format("the folders of tag '%s' are gone: virtiofsd ended: %s",
-					 share->tag, reason(share));
+	auto_free char *why =
+		str_format("the folders of tag '%s' are gone: virtiofsd ended%s%s", share->tag,
+			   share->last_error[0] ? ": " : "", share->last_error);
 
 	share->folders->on_gone(share->folders->arg, why);
 }
