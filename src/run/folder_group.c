@@ -76,6 +76,16 @@ static void choose_user(const struct stat *st, const struct identity *identity, 
 	*gid = st->st_uid ? group_of(st, identity) : identity->uid;
 }
 
+/* Not an error, but a surprise to whoever works as root. */
+static void tell_of_root(const char *path)
+{
+	struct error notice = ERROR_INIT; /* makes the path printable */
+
+	(void)error_set(&notice, E_FAILED,
+			"the folder '%s' is root's: the guest may do there what anybody may", path);
+	(void)fprintf(stderr, "%s\n", notice.text);
+}
+
 static int add_folder(struct folder_group *group, const struct dir_option *option,
 		      const struct identity *identity, struct error *err)
 {
@@ -94,10 +104,7 @@ static int add_folder(struct folder_group *group, const struct dir_option *optio
 				 "a tag of its own (tag=TAG)",
 				 group->paths[0], group->paths[i]);
 	if (identity->drop && st.st_uid == 0 && !option->read_only)
-		(void)fprintf(
-			stderr,
-			"the folder '%s' is root's: the guest may do there what anybody may\n",
-			option->path);
+		tell_of_root(option->path);
 	group->uid = uid;
 	group->gid = gid;
 	group->named = option->name != NULL;
