@@ -32,7 +32,6 @@ def test_accepted_silently(linzer, vm, options):
 
 @pytest.mark.parametrize("options, name", [
     (["--vnc"], "--vnc"), (["--vnc-experimental"], "--vnc-experimental"), (["--graphics", "--vnc-experimental"], "--vnc-experimental"),
-    (["--dir", "/tmp"], "--dir"),
 ])
 def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
     done = linzer("run", "--detach", *options, vm, check=True)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/command.h"
+#include "run/dir_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
 
@@ -48,7 +49,7 @@ static const struct option options[] = {
 	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "No meaning on this host.", NULL,
 	  OPTION_HIDDEN },
 	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]",
-	  "Share a folder. No effect yet.", NULL, 0 },
+	  "Share a folder, mounted below /mnt: ro, tag=TAG.", NULL, 0 },
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
@@ -215,10 +216,13 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	auto_vm vm = VM_INIT;
 	auto_config config = CONFIG_INIT;
 	auto_net_options network = NET_OPTIONS_INIT;
+	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	int r = check_combinations(args, err);
 
 	if (r == 0)
 		r = read_network(args, &network, err);
+	if (r == 0)
+		r = dir_options_parse(&args->dirs, &dirs, err);
 	if (r < 0)
 		return r;
 	r = vm_open(&inv->home, args->name, /* quiet= */ true, &vm, err);
@@ -244,7 +248,6 @@ static void tell_no_effect(const struct run_args *args)
 	} flags[] = {
 		{ args->vnc, "--vnc" },
 		{ args->vnc_experimental, "--vnc-experimental" },
-		{ args->dirs.len != 0, "--dir" },
 	};
 
 	for (size_t i = 0; i < array_size(flags); i++)
@@ -257,10 +260,12 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	const struct run_args *args = arg;
 	static const enum accel_choice choices[] = { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 	auto_net_options network = NET_OPTIONS_INIT;
+	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	const struct run_options how = {
 		.name = args->name,
 		.root_disk = args->root_disk_opts,
 		.disks = args->disks,
+		.dirs = &dirs,
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
@@ -274,6 +279,8 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	r = read_network(args, &network, err);
 	if (r == 0)
 		r = net_interfaces_check(&network.bridged, err);
+	if (r == 0)
+		r = dir_options_parse(&args->dirs, &dirs, err);
 	if (r < 0)
 		return r;
 	tell_no_effect(args);
