@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 
 from frames import ACK, GRE, ICMP, PUSH, RST, SYN, TCP, UDP, Heard, segment
-from isolation_guests import Seat, end_keepers, start_crowd
+from isolation_guests import Seat, end_keepers, kill_crowd, start_crowd
 from netlab import BROADCAST, UPLINK, WORLD, Dhcp, Lab, Packet, Resolver, arp, dns_query
 
 LAN_HOST, LAN = "192.168.77.1", "192.168.77.7"
@@ -246,7 +246,7 @@ class Field:
     def end(self):
         with contextlib.suppress(Exception):
             self.clear()
-        end_keepers(self.lab, self.crowd)
+        kill_crowd(self.lab, self.crowd)
         self.lab.end()
 
 
