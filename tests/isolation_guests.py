@@ -46,6 +46,7 @@ def start_crowd(lab):
     kinds = [i % len(sides) for i in range(CROWD)]
     keepers = [send_start(lab, sides[kind], 30 + i, policies[kind]) for i, kind in enumerate(kinds)]
     for keeper in keepers:
+        keeper.sock.settimeout(300)  # the last has all others before it
         keeper.started(keeper.receive())
     return keepers
 
