@@ -16,7 +16,8 @@ from test_life import alive, eventually, interfaces, nft_tables, runtime, status
 
 
 # of a user with no privilege the network is more processes
-NETWORK = ("linzer-net", "linzer-talker", "linzer-holder", "linzer-outside", "passt", "passt.avx2")
+NETWORK = ("linzer-net",) if FORM != "none" else ("linzer-net", "linzer-talker", "linzer-holder", "linzer-outside",
+                                                  "passt", "passt.avx2")
 
 
 def processes(*names):
