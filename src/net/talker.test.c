@@ -20,6 +20,7 @@
 static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 
 enum { ARP = 42, DHCP = FRAME_HEADERS + 300, PATIENCE_MS = 5000, SILENCE_MS = 100 };
+enum { DHCPREQUEST = 3, DHCPACK = 5 }; /* RFC 2132, 9.6 */
 
 /* Our ends. */
 struct world {
@@ -101,18 +102,20 @@ static void send_arp(const struct world *w, uint8_t last)
 	assert_int_equal(send(w->packets, frame, sizeof(frame), 0), sizeof(frame));
 }
 
-static void send_ack(const struct world *w, uint8_t last)
+/* @type: DHCPREQUEST of the guest's, or DHCPACK. */
+static void send_dhcp(const struct world *w, uint8_t type, uint8_t last)
 {
-	static const uint8_t options[] = { 99, 130, 83, 99, 53, 1, 5, 255 };
+	const uint8_t options[] = { 99, 130, 83, 99, 53, 1, type, 255 };
+	bool asks = type == DHCPREQUEST;
 	uint8_t bytes[DHCP] = { 0 };
-	struct frame f = { .source_port = 67, .target_port = 68 };
+	struct frame f = { .source_port = asks ? 68 : 67, .target_port = asks ? 67 : 68 };
 	uint8_t *m = bytes + FRAME_HEADERS;
 
-	memcpy(m, ((const uint8_t[]){ 2, 1, 6 }), 3);
+	memcpy(m, ((const uint8_t[]){ asks ? 1 : 2, 1, 6 }), 3);
 	memcpy(m + 16, ((const uint8_t[]){ 10, 0, 2, last }), 4);
 	memcpy(m + 28, mac, sizeof(mac));
 	memcpy(m + 236, options, sizeof(options));
-	memcpy(f.to, mac, sizeof(mac));
+	memcpy(asks ? f.from : f.to, mac, sizeof(mac));
 	f.payload = (struct slice){ m, DHCP - FRAME_HEADERS };
 	assert_int_equal(frame_build(bytes, &f), DHCP);
 	assert_int_equal(send(w->packets, bytes, DHCP, 0), DHCP);
@@ -143,9 +146,13 @@ static void test_bridged_card_is_learnt(void **state)
 	assert_learnt(w, 7, false);
 	send_arp(w, 7);
 	assert_silent(w->keeper);
-	send_ack(w, 7);
+	send_dhcp(w, DHCPACK, 9);
+	assert_silent(w->keeper); /* nobody asked */
+	send_dhcp(w, DHCPREQUEST, 0);
+	send_dhcp(w, DHCPACK, 7);
 	assert_learnt(w, 7, true);
-	send_ack(w, 8);
+	send_dhcp(w, DHCPREQUEST, 0);
+	send_dhcp(w, DHCPACK, 8);
 	assert_learnt(w, 8, true);
 	assert_silent(w->packets);
 }
