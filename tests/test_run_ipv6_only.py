@@ -13,8 +13,7 @@ from conftest import BUILD
 from netlab import ACK, DISCOVER, OFFER, REQUEST, Dhcp, Lab, Resolver, dns_query
 from run_net import Runner
 from test_net_user import User
-from test_network_modes_guest import PlainLinzer
-from test_run_network_user import UsersRunner
+from test_run_network_user import PlainLinzer, UsersRunner
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 HOST, DNS = "2001:db8::2", "2001:db8::53"

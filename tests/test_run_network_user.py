@@ -7,16 +7,35 @@ import shutil
 import pytest
 
 import scratch
-from conftest import BUILD
+from conftest import BUILD, Linzer
 from netlab import WORLD
 from run_net import Runner, laboratory
-from test_net_user import User
-from test_network_modes_guest import TUN_FOR_ALL_AND_ETC, PlainLinzer
+from test_net_user import TUN_FOR_ALL, User
+from test_network_guest import WITH_ETC
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 GATEWAY = "10.77.0.1"
 QUIET = 0.5  # seconds in which what is closed does not answer
 OTHER = "198.51.100.9"  # of the world's
+TUN_FOR_ALL_AND_ETC = TUN_FOR_ALL.replace('exec "$@"', WITH_ETC)
+
+
+class PlainLinzer(Linzer):
+    """What is called through it runs as the user, with the user's home and runtime directory."""
+
+    def __init__(self, home, names, user):
+        super().__init__(home, names)
+        self.user = user
+
+    def program(self, name="linzer"):
+        return str(self.names / name)
+
+    def environment(self, **extra):
+        return {**super().environment(XDG_RUNTIME_DIR=str(self.user.run), **extra), "HOME": str(self.home)}
+
+    def __call__(self, *args, **options):
+        uid = self.user.uid
+        return super().__call__(*args, user=uid, group=uid, extra_groups=[], **options)
 
 
 class UsersRunner(Runner):
