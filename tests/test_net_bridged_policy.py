@@ -3,6 +3,7 @@
 
 import socket
 import struct
+import time
 
 import pytest
 
