@@ -51,7 +51,7 @@ def owner_of(path):
 
 
 def virtiofsds():
-    """Process numbers, those that other tests' VMs have not."""
+    """Process numbers."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ class Shared:
         return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def shared(guests):
     with scratch.directory() as place:  # 0700 and root's: the owner has no way to the folders
         make(place / "plain", OWNER, hello="hello\n")
@@ -332,7 +332,7 @@ class UsersLinzer(Linzer):
         return super().__call__(*args, user=USER, group=USER, extra_groups=[], **options)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def users(image_home, tmp_path_factory):
     """An ordinary user's VM; its folders are the user's, and one is somebody else's."""
     with scratch.directory() as place:

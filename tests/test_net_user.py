@@ -16,6 +16,7 @@ import scratch
 from netlab import (ACK, CHANGED, FAILED, HOST_ONLY, LEASED, NET, OUT, REQUEST, BRIDGED, SOFTNET, STARTED, TO_GUESTS,
                     TO_HOST, TO_WORLD, UPLINK, WORLD, Dhcp, Keeper, Lab, Resolver, arp, dns_query, policy, random_mac,
                     rule, sh, tcp, udp)
+from test_life import eventually
 
 PORT = 2222
 HOST_TOO = "203.0.113.9"  # another address of the host's
@@ -31,7 +32,7 @@ class User:
 
     def __init__(self, lab):
         self.lab, self.uid = lab, 61000 + lab.number
-        assert self.processes() == [], "somebody is this user"
+        eventually(lambda: self.processes() == [], 10, lambda: f"{self.processes()} are this user's")
         self.directories = contextlib.ExitStack()
         lab.cleanups.append(self.end)
         self.run = self.directory()
