@@ -2,18 +2,15 @@
 """`linzer run` on a host that has IPv6 alone: no IPv4 address or route but loopback's."""
 
 import os
-import shutil
 import socket
 import struct
 
 import pytest
 
 import scratch
-from conftest import BUILD
 from netlab import ACK, DISCOVER, OFFER, REQUEST, Dhcp, Lab, Resolver, dns_query
 from run_net import Runner
-from test_net_user import User
-from test_run_network_user import PlainLinzer, UsersRunner
+from test_run_network_user import users_runner
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 HOST, DNS = "2001:db8::2", "2001:db8::53"
@@ -57,16 +54,7 @@ def lab(tmp_path):
 @pytest.fixture(params=["root", "user"])
 def runner(request, lab, linzer):
     with scratch.directory() as place:
-        if request.param == "root":
-            runner = Runner(lab, linzer)
-        else:
-            user = User(lab)
-            place.chmod(0o755)
-            for name in ("linzer", "linzer-net"):
-                shutil.copy(BUILD / name, place / name)
-            (place / "home").mkdir()
-            os.chown(place / "home", user.uid, user.uid)
-            runner = UsersRunner(lab, PlainLinzer(place / "home", place, user))
+        runner = Runner(lab, linzer) if request.param == "root" else users_runner(lab, place)
         try:
             runner("create", "--linux", "--disk-size", 1, "vm", check=True)
             yield runner

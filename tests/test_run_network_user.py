@@ -48,20 +48,25 @@ class UsersRunner(Runner):
                 *map(str, args)]
 
 
+def users_runner(lab, place):
+    """Of a user without privilege; the program and the user's home are in `place`."""
+    user = User(lab)
+    place.chmod(0o755)
+    for name in ("linzer", "linzer-net"):
+        shutil.copy(BUILD / name, place / name)
+    home = place / "home"
+    home.mkdir()
+    os.chown(home, user.uid, user.uid)
+    return UsersRunner(lab, PlainLinzer(home, place, user))
+
+
 @pytest.fixture
 def runner(tmp_path):
     with laboratory(tmp_path) as lab, scratch.directory() as place:
         lab.setting("ipv4/ping_group_range", "0 2147483647")
         lab.ip("world", f"addr add {OTHER}/32 dev lo")
         lab.ip("host", f"route add {OTHER} via {WORLD}")
-        user = User(lab)
-        place.chmod(0o755)
-        for name in ("linzer", "linzer-net"):
-            shutil.copy(BUILD / name, place / name)
-        home = place / "home"
-        home.mkdir()
-        os.chown(home, user.uid, user.uid)
-        runner = UsersRunner(lab, PlainLinzer(home, place, user))
+        runner = users_runner(lab, place)
         try:
             runner("create", "--linux", "--disk-size", 1, "vm", check=True)
             yield runner

@@ -57,7 +57,7 @@ static int find_refused(struct bridged *card, struct rules_flows *refused, struc
 	int r = rtnl_list_addresses(&card->nl, &hosts, err);
 
 	if (r == 0)
-		r = netdev_flows_list(card->name, &flows, err);
+		r = netdev_flows_list(&card->netfilter, card->name, &flows, err);
 	for (size_t i = 0; r == 0 && i < flows.len; i++)
 		if (!is_passed(card, &hosts, &flows.items[i]))
 			rules_flows_add(refused, flows.items[i]);

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "net/netfilter.h"
 
 enum {
-	MESSAGE_MAX = 32 * 1024,
 	REQUEST_MAX = 256,
 	LIST_TRIES = 100,
 	/* the parts of a key take whole words: address, identifier; address, protocol, two ports */
@@ -89,67 +89,42 @@ int netdev_flows_read(const void *bytes, size_t len, enum policy_direction direc
 	return r < 0 ? -errno : r != MNL_CB_STOP;
 }
 
-static int ask(struct mnl_socket *socket, const char *table, const char *set)
+static int read_one(const struct nlmsghdr *header, void *arg)
 {
-	char bytes[REQUEST_MAX] = { 0 };
-	struct nlmsghdr *header = mnl_nlmsg_put_header(bytes);
-	struct nfgenmsg *m;
+	const struct reading *r = arg;
+	int code = netdev_flows_read(header, header->nlmsg_len, r->direction, r->pings, r->flows);
 
-	header->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM;
-	header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	m = mnl_nlmsg_put_extra_header(header, sizeof(*m));
-	m->nfgen_family = NFPROTO_NETDEV;
-	m->version = NFNETLINK_V0;
+	if (code >= 0)
+		return MNL_CB_OK;
+	errno = -code;
+	return MNL_CB_ERROR;
+}
+
+static int list_once(struct netfilter *nf, const char *table, struct reading *reading)
+{
+	char bytes[REQUEST_MAX];
+	struct nlmsghdr *header =
+		netfilter_begin(nf, bytes, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM,
+				NLM_F_DUMP, NFPROTO_NETDEV);
+
 	mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_TABLE, table);
-	mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_SET, set);
-	return mnl_socket_sendto(socket, header, header->nlmsg_len) < 0 ? -errno : 0;
+	mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_SET,
+			  reading->pings ? rules_ping_set(reading->direction)
+					 : rules_flow_set(reading->direction));
+	return netfilter_talk(nf, header, header->nlmsg_len, read_one, reading);
 }
 
-static int receive_all(struct mnl_socket *socket, enum policy_direction direction, bool pings,
-		       struct rules_flows *flows)
+static int list_set(struct netfilter *nf, const char *table, enum policy_direction direction,
+		    bool pings, struct rules_flows *flows, struct error *err)
 {
-	uint64_t answer[MESSAGE_MAX / sizeof(uint64_t)]; /* aligned */
-	int r;
-
-	do {
-		ssize_t n = mnl_socket_recvfrom(socket, answer, sizeof(answer));
-
-		if (n < 0)
-			return -errno;
-		r = netdev_flows_read(answer, (size_t)n, direction, pings, flows);
-	} while (r > 0);
-	return r;
-}
-
-/* A new socket each time: nothing of an older list comes. */
-static int list_once(const char *table, enum policy_direction direction, bool pings,
-		     struct rules_flows *flows)
-{
-	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	const char *set = pings ? rules_ping_set(direction) : rules_flow_set(direction);
-	int r;
-
-	if (!socket)
-		return -errno;
-	r = mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
-	if (r == 0)
-		r = ask(socket, table, set);
-	if (r == 0)
-		r = receive_all(socket, direction, pings, flows);
-	(void)mnl_socket_close(socket);
-	return r;
-}
-
-static int list_set(const char *table, enum policy_direction direction, bool pings,
-		    struct rules_flows *flows, struct error *err)
-{
+	struct reading reading = { direction, pings, flows };
 	size_t before = flows->len;
 	int r = -EINTR;
 
 	/* somebody changed the filter meanwhile */
 	for (unsigned i = 0; r == -EINTR && i < LIST_TRIES; i++) {
 		flows->len = before;
-		r = list_once(table, direction, pings, flows);
+		r = list_once(nf, table, &reading);
 	}
 	if (r == 0)
 		return 0;
@@ -157,15 +132,16 @@ static int list_set(const char *table, enum policy_direction direction, bool pin
 	return error_errno(err, "cannot list the open flows");
 }
 
-int netdev_flows_list(const char *table, struct rules_flows *flows, struct error *err)
+int netdev_flows_list(struct netfilter *nf, const char *table, struct rules_flows *flows,
+		      struct error *err)
 {
 	static const enum policy_direction directions[] = { POLICY_OUT, POLICY_IN };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < array_size(directions); i++) {
-		r = list_set(table, directions[i], false, flows, err);
+		r = list_set(nf, table, directions[i], false, flows, err);
 		if (r == 0)
-			r = list_set(table, directions[i], true, flows, err);
+			r = list_set(nf, table, directions[i], true, flows, err);
 	}
 	return r;
 }

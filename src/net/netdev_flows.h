@@ -13,12 +13,14 @@
 #include "net/rules_bridged.h"
 
 struct error;
+struct netfilter;
 
 /*
  * Append all flows of the card whose table is @table. One that is opened or ends
  * meanwhile may be missing. Errors: E_PROTOCOL for answers of another form.
  */
-int netdev_flows_list(const char *table, struct rules_flows *flows, struct error *err) must_use_;
+int netdev_flows_list(struct netfilter *nf, const char *table, struct rules_flows *flows,
+		      struct error *err) must_use_;
 
 /*
  * Append what the elements in @bytes, one or more netlink messages of the set of

@@ -63,6 +63,7 @@ static int read_some(const struct netfilter *nf, const void *bytes, size_t len, 
 			return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
 		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EINTR;
+		errno = EPROTO; /* of @each, unless it says another one */
 		if (h->nlmsg_seq == nf->sequence)
 			r = mnl_cb_run(h, h->nlmsg_len, nf->sequence, 0, each, arg);
 	}
