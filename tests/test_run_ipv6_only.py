@@ -2,6 +2,7 @@
 """`linzer run` on a host that has IPv6 alone: no IPv4 address or route but loopback's."""
 
 import os
+import shutil
 import socket
 import struct
 

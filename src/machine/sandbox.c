@@ -30,7 +30,6 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -39,6 +38,7 @@
 #include "base/fs.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "machine/call_filter.h"
 
 enum {
 	SANDBOX_UID = 0x70010000, /* no convention assigns it; above run/identity.h's */
@@ -248,44 +248,13 @@ static int allow_calls(scmp_filter_ctx filter)
 	return r;
 }
 
-static void release_filter(scmp_filter_ctx *filter)
-{
-	if (*filter)
-		seccomp_release(*filter);
-}
-
-/* Write the filter as BPF to the file @fd. */
-static int export_filter(int fd, struct error *err)
-{
-	/* ENOSYS: libraries then try what older kernels have (clone3 -> clone) */
-	cleanup_(release_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-	int r = filter ? allow_calls(filter) : -ENOMEM;
-
-	if (r == 0)
-		r = seccomp_export_bpf(filter, fd);
-	if (r < 0)
-		return error_set(err, -r, "cannot make a sandbox: seccomp");
-	return 0;
-}
-
 static int make_filter(struct sandbox *sandbox, struct error *err)
 {
-	auto_fd fd = memfd_create("filter", MFD_CLOEXEC);
-	struct stat st;
-	int r;
+	/* ENOSYS: libraries then try what older kernels have (clone3 -> clone) */
+	int r = call_filter_make(SCMP_ACT_ERRNO(ENOSYS), allow_calls, sandbox->code,
+				 array_size(sandbox->code), &sandbox->filter, err);
 
-	if (fd < 0)
-		return error_errno(err, "cannot make a sandbox");
-	r = export_filter(fd, err);
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, "cannot make a sandbox");
-	if (st.st_size > (off_t)sizeof(sandbox->code))
-		return error_set(err, E_TOO_BIG, "cannot make a sandbox: filter too long");
-	sandbox->filter.len = (unsigned short)((size_t)st.st_size / sizeof(sandbox->code[0]));
-	sandbox->filter.filter = sandbox->code;
-	return fs_pread_all(fd, sandbox->code, (size_t)st.st_size, 0, err);
+	return r < 0 ? error_wrap(err, "cannot make a sandbox") : 0;
 }
 
 static int limit(__rlimit_resource_t what, uint64_t value)

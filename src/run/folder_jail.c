@@ -33,7 +33,6 @@
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -43,6 +42,7 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "machine/call_filter.h"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452 /* of every architecture */
@@ -140,41 +140,6 @@ static int add_rules(scmp_filter_ctx filter)
 	return r;
 }
 
-static void release_filter(scmp_filter_ctx *filter)
-{
-	if (*filter)
-		seccomp_release(*filter);
-}
-
-static int export_filter(int fd, struct error *err)
-{
-	cleanup_(release_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int r = filter ? add_rules(filter) : -ENOMEM;
-
-	if (r == 0)
-		r = seccomp_export_bpf(filter, fd);
-	if (r < 0)
-		return error_set(err, -r, "cannot make a filter of system calls: %s", strerror(-r));
-	return 0;
-}
-
-static int make_filter(struct folder_jail *jail, struct error *err)
-{
-	auto_fd fd = memfd_create("filter", MFD_CLOEXEC);
-	struct stat st;
-	int r = fd < 0 ? error_errno(err, "cannot make a memory file") : export_filter(fd, err);
-
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, "cannot make a filter of system calls");
-	if (st.st_size > (off_t)sizeof(jail->code))
-		return error_set(err, E_TOO_BIG, "the filter of system calls is too long");
-	jail->filter.len = (unsigned short)((size_t)st.st_size / sizeof(jail->code[0]));
-	jail->filter.filter = jail->code;
-	return fs_pread_all(fd, jail->code, (size_t)st.st_size, 0, err);
-}
-
 int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, uid_t inside,
 		     struct error *err)
 {
@@ -183,7 +148,8 @@ int folder_jail_init(struct folder_jail *jail, uid_t uid, gid_t gid, uid_t insid
 		       (unsigned)uid);
 	(void)snprintf(jail->gid_map, sizeof(jail->gid_map), "%u %u 1", (unsigned)inside,
 		       (unsigned)gid);
-	return make_filter(jail, err);
+	return call_filter_make(SCMP_ACT_ALLOW, add_rules, jail->code, array_size(jail->code),
+				&jail->filter, err);
 }
 
 /* From here on, the child. */
