@@ -21,7 +21,7 @@ def vm(linzer):
 @pytest.mark.parametrize("options", [
     ["--no-audio"], ["--no-clipboard"], ["--no-graphics"], ["--graphics"], ["--nested"], ["--suspendable"],
     ["--no-trackpad"], ["--no-pointer"], ["--no-keyboard"], ["--capture-system-keys"], ["--rosetta", "tag"],
-    ["--rosetta=tag"], ["--recovery"],
+    ["--rosetta=tag"], ["--recovery"], ["--vnc"], ["--vnc-experimental"], ["--graphics", "--vnc-experimental"],
     ["--no-graphics", "--no-clipboard", "--no-audio", "--root-disk-opts", "sync=none"],
 ], ids=" ".join)
 def test_accepted_silently(linzer, vm, options):
@@ -31,7 +31,6 @@ def test_accepted_silently(linzer, vm, options):
 
 
 @pytest.mark.parametrize("options, name", [
-    (["--vnc"], "--vnc"), (["--vnc-experimental"], "--vnc-experimental"), (["--graphics", "--vnc-experimental"], "--vnc-experimental"),
     (["--dir", "/tmp"], "--dir"),
 ])
 def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
