@@ -314,7 +314,7 @@ def start(guests, name, *options, vnc="--vnc-experimental"):
     """Clone the image and run it with VNC until its agent answers. Return: QEMU's server's password and port."""
     guests("clone", "debian", name, check=True)
     guests("set", name, "--display", "1152x864", check=True)
-    guests("run", "--wait-ready", vnc, *options, name, check=True, timeout=BOOT)
+    guests("run", "--wait-ready", vnc, *options, name, check=True, timeout=2 * BOOT)
     match = re.search(rfb.LINE, (guests.vm(name) / "run.log").read_text())
     return (match[1], int(match[2])) if match else None
 
@@ -404,7 +404,7 @@ class TestInTheGuest:
     def test_no_keyboard_no_audio_no_clipboard_and_the_guests_own_vnc(self, guests):
         start(guests, "bare", "--no-keyboard", "--no-audio", "--no-clipboard", vnc="--vnc")
         try:
-            address = guests("ip", "--wait", 60, "bare", check=True).stdout.strip()
+            address = guests("ip", "--wait", BOOT, "bare", check=True, timeout=2 * BOOT).stdout.strip()
             log = guests.vm("bare") / "run.log"
             eventually(lambda: log.read_text().endswith(f"VNC server is running at vnc://{address}\n"), 60)
             names = inputs(guests, "bare")
