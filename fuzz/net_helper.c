@@ -44,6 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		       start.exposed_count <= NET_EXPOSED_MAX && start.mode < NET_MODE_MAX);
 		assert(strnlen(start.interface, sizeof(start.interface)) < sizeof(start.interface));
 	}
+	if (net_message_check_count(bytes, len, &err) == 0)
+		assert(len == sizeof(m) && net_message_kind(bytes, len) == NET_COUNT);
 	if (net_message_check_answer(bytes, len, &err) == 0) {
 		memcpy(&m, bytes, sizeof(m));
 		assert(strnlen(m.text, sizeof(m.text)) < sizeof(m.text));

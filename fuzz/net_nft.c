@@ -18,7 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct rules_taps taps = VEC_INIT;
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT;
-	auto_policy policy = POLICY_INIT;
 	auto_strings cards = VEC_INIT;
 	struct net_drops drops;
 
@@ -31,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		rules_sweep_guest(&text, taps.items[i].name, taps.items[i].gateway);
 		assert(subnet_interface_address(taps.items[i].name, &guest.address));
 		subnet_interface(guest.address, guest.name);
-		rules_add_guest(&text, &guest, &policy);
+		rules_add_guest(&text, &guest);
 		rules_remove_guest(&text, &guest);
 	}
 	for (size_t i = 0; i < opened.len; i++) {

@@ -26,6 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
 
+# How the tests of this run look at Linzer: as root, or as an ordinary user who is in group linzer where
+# linzer-net has its capabilities ("caps"), or has nothing of that ("none"). scripts/as-user makes him.
+FORM = os.environ.get("LINZER_TESTS_AS", "root")
+assert FORM in ("root", "caps", "none") and (FORM == "root" or os.geteuid() != 0), \
+    f"LINZER_TESTS_AS={FORM} is set by scripts/as-user alone"
+# a network namespace in which the tests may do what they like
+NEW_NETWORK = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
 
 class Linzer:
     """The program, called by one of its names, with a TART_HOME of its own."""
@@ -35,6 +43,7 @@ class Linzer:
         self.names = pathlib.Path(names)
         self.children = []
         self.settings = {}  # environment of every call
+        self.before = []  # what every call begins with: words that execute the rest
 
     def environment(self, **extra):
         env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI", "DISPLAY", "WAYLAND_DISPLAY")}
@@ -53,7 +62,7 @@ class Linzer:
         options.setdefault("stdin", subprocess.DEVNULL)
         if "input" in options:
             del options["stdin"]
-        done = subprocess.run([self.program(program), *map(str, args)], capture_output=True,
+        done = subprocess.run([*self.before, self.program(program), *map(str, args)], capture_output=True,
                               text=options.pop("text", True), timeout=timeout,
                               env=self.environment(**(env or {})), **options)
         if check:
@@ -63,7 +72,7 @@ class Linzer:
     def start(self, *args, program="linzer", env=None, **options):
         """Start it in the background; ended (SIGKILL) with the fixture."""
         options.setdefault("stdin", subprocess.DEVNULL)
-        child = subprocess.Popen([self.program(program), *map(str, args)],
+        child = subprocess.Popen([*self.before, self.program(program), *map(str, args)],
                                  env=self.environment(**(env or {})), **options)
         self.children.append(child)
         return child

@@ -2,8 +2,8 @@
 """The laboratory of the matrix test: guests, a host, a world and a LAN that see what arrives.
 
 `Field` is made once: netlab.Lab, the host's addresses, the LAN, a resolver, and 200 other guests if
-asked for. `Bench` is two guests of one setup on it. What is sent carries a token of 14 bytes; what holds
-a token and reaches a place, in a protocol's hands and not only on a wire, has arrived there:
+asked for. `Bench` is two guests on it, of one setup after the other. What is sent carries a token of 14
+bytes; what holds a token and reaches a place, in a protocol's hands and not only on a wire, has arrived there:
 
   world, lan     a packet socket on their own end of the wire (their kernels answer nothing to it)
   host           raw sockets, behind all filters; for what is not IPv4, packet sockets of its type
@@ -19,21 +19,17 @@ import random
 import select
 import socket
 import struct
-import subprocess
 import time
 from dataclasses import dataclass
 
-from conftest import BUILD
 from frames import ACK, GRE, ICMP, PUSH, RST, SYN, TCP, UDP, Heard, segment
-from isolation_table import MODES, parse_side
+from isolation_guests import Seat, end_keepers, kill_crowd, start_crowd
 from netlab import BROADCAST, UPLINK, WORLD, Dhcp, Lab, Packet, Resolver, arp, dns_query
 
-GATEWAYS = {"shared": "192.168.64.1", "softnet": "192.168.64.1", "host": "192.168.128.1", "bridged": "192.168.77.1"}
 LAN_HOST, LAN = "192.168.77.1", "192.168.77.7"
 GROUPS = ("224.0.0.251", "239.255.255.250")
 HOST_ADDRESSES = ("172.17.0.1", "9.9.9.9")
 PORT = 7777  # open on the host
-CROWD = 200
 VNET_HEADER = 10  # bytes before each frame of a tap
 SETTLE = 0.03  # seconds after the control arrived, in which what was sent before it would have, too
 PATIENCE = 5.0  # for what should come
@@ -51,16 +47,6 @@ ZONE = {
 
 def token():
     return os.urandom(14)
-
-
-def compile_policy(side):
-    """The packet NET_POLICY that `run` would send."""
-    words = [str(BUILD / "src/net/test-net-policy-tool"), side.mode]
-    for option, value in (("--allow", side.allow), ("--block", side.block), ("--filter", side.filter)):
-        words += [option, value] if value else []
-    done = subprocess.run(words + ["--no-local"] * side.no_local, capture_output=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, (side, done.stderr)
-    return done.stdout
 
 
 def labels(name):
@@ -151,13 +137,16 @@ def mac_of(lab, namespace, interface):
 class Field:
     """The places, and who else is there."""
 
-    def __init__(self, tmp_path, crowded=False):
+    def __init__(self, tmp_path, crowded=False, opened=False):
+        """`crowded`: with 200 other guests; `opened`: without our filter, for a guest's whole life."""
         self.lab = Lab(tmp_path)
-        self.bench_now, self.key = None, None
+        self.bench_now, self.key, self.crowd, self.opened = None, None, [], opened
+        # "alone" every setup is one that guests start with; elsewhere most of them come to guests that run
+        self.changes = crowded or opened
         try:
             self.furnish()
             if crowded:
-                self.crowd()
+                self.crowd = start_crowd(self.lab)
         except BaseException:
             self.end()
             raise
@@ -214,22 +203,6 @@ class Field:
         self.udp = self.lab.socket("host", socket.AF_INET, socket.SOCK_DGRAM, bind=("0.0.0.0", PORT))
         self.tcp = self.lab.socket("host", socket.AF_INET, socket.SOCK_STREAM, bind=("0.0.0.0", PORT), listen=True)
 
-    def crowd(self):
-        """Two hundred guests of several modes, started side by side."""
-        sides = [parse_side(text) for text in ("shared", "softnet allow=10.0.0.0/8 block=10.1.0.0/16,8.8.8.0/24",
-                                               'shared filter="block in; pass out to 1.1.1.1; block any"',
-                                               "softnet block=0.0.0.0/0 allow=example.org", "host")]
-        policies = [compile_policy(side) for side in sides]
-        keepers = []
-        for i in range(CROWD):
-            side = sides[i % len(sides)]
-            network = GATEWAYS[side.mode].rpartition(".")[0]
-            keepers.append(self.lab.keeper(mode=MODES.index(side.mode) + 1, policy=policies[i % len(sides)],
-                                           wanted=f"{network}.{30 + i}", fixed=1))
-            keepers[-1].send_start()
-        for keeper in keepers:
-            keeper.started(keeper.receive())
-
     def write(self, place, packet, guest=None):
         """Send an IPv4 packet from the host, the world or the LAN."""
         if place == "host":
@@ -248,15 +221,24 @@ class Field:
         self.wires[place].sock.send(to + self.own_mac(place) + body)
 
     def bench(self, setup, interface="br0"):
-        """The bench of a setup; the last one is kept."""
-        if self.key != (setup, interface):
+        """The bench, of this setup."""
+        if self.key == (setup, interface):
+            return self.bench_now
+        if interface != self.lan_on:
             self.clear()
             self.join_lan(interface)
-            self.bench_now = Bench(self, setup)
-            self.key = setup, interface
+        self.key = None
+        self.bench_now = self.bench_now or Bench(self)
+        try:
+            self.bench_now.arrange(setup)
+        except BaseException:
+            self.clear()
+            raise
+        self.key = setup, interface
         return self.bench_now
 
     def clear(self):
+        """End the guests; the next setup starts its own."""
         if self.bench_now:
             self.bench_now.end()
         self.bench_now = self.key = None
@@ -264,48 +246,78 @@ class Field:
     def end(self):
         with contextlib.suppress(Exception):
             self.clear()
-        for keeper in self.lab.keepers:
-            keeper.sock.close()
+        kill_crowd(self.lab, self.crowd)
         self.lab.end()
 
 
 class Bench:
-    """Two guests of a setup, and what arrived anywhere since the last row began."""
+    """Two guests, and what arrived anywhere since the last row began."""
 
-    def __init__(self, field, setup):
-        self.field, self.lab, self.setup = field, field.lab, setup
+    def __init__(self, field):
+        self.field, self.lab, self.setup = field, field.lab, None
         self.rules = self.lab.etc / "linzer/net.rules"
-        self.keepers, self.arrivals, self.ears = [], [], []
-        self.numbers = iter(range(11, 20))
-        self.opened, self.member, self.patience = False, None, PATIENCE
-        try:
-            if setup.guest.host_wide:
-                self.rules.write_text(setup.guest.host_wide)
-            self.regular = self.start(setup.guest, 10)
-            self.other = self.start(setup.other, 20)
-            self.regular_ears = self.listen(self.regular) + [TapEar("other", self.other)]
-            self.show(self.regular)
-        except BaseException:
-            self.end()
-            raise
+        self.seats, self.visitors, self.arrivals, self.ears, self.regular_ears = {}, [], [], [], []
+        self.member, self.patience = None, PATIENCE
+
+    def arrange(self, setup):
+        """For a setup: who has what it says stays, who can be changed is, others leave and come anew."""
+        self.setup, root = setup, setup.guest.host_wide
+        self.write_rules(root)
+        sides = {"regular": (setup.guest, 10), "other": (setup.other, 20)}
+        self.dismiss([name for name, seat in self.seats.items() if not self.may_keep(seat, sides[name][0], root)])
+        new = set(sides) - set(self.seats)
+        for name in new:
+            self.seats[name] = Seat(self.lab, self.field.lan_on, *sides[name], root)
+        for name, (side, _) in sides.items():
+            if name in new:
+                self.seats[name].take()
+            elif not self.seats[name].is_for(side, root):
+                self.seats[name].become(side, root)
+        self.regular, self.other = self.seats["regular"].guest, self.seats["other"].guest
+        if new:
+            self.attend(new)
+        if self.field.opened:
+            self.open()
         self.begin()
 
-    def start(self, side, number):
-        """-> a guest (netlab.Guest) of this side."""
-        bridged = side.mode == "bridged"
-        gateway = GATEWAYS[side.mode]
-        address = f"{gateway.rpartition('.')[0]}.{number}"
-        keeper = self.lab.keeper(mode=MODES.index(side.mode) + 1, policy=compile_policy(side), exposed=side.expose,
-                                 wanted="0.0.0.0" if bridged else address, fixed=0 if bridged else 1,
-                                 interface=self.field.lan_on.encode() if bridged else b"")
-        self.keepers.append(keeper)
-        keeper.start()
-        guest = keeper.guest
-        guest.bridged = bridged
-        if bridged:
-            guest.address, guest.gateway = address, gateway
-        assert guest.address == address, "the address that it wanted"
-        return guest
+    def write_rules(self, text):
+        """Root's, for all guests; no file without any."""
+        if text:
+            self.rules.write_text(text)
+        else:
+            self.rules.unlink(missing_ok=True)
+
+    def may_keep(self, seat, side, root):
+        return seat.is_for(side, root) or self.field.changes and seat.can_become(side)
+
+    def dismiss(self, names):
+        """End these guests, and those of single rows."""
+        self.use(None)
+        if "regular" in names:
+            self.hush()
+        leaving, self.visitors = [self.seats.pop(name) for name in names] + self.visitors, []
+        end_keepers(self.lab, [seat.keeper for seat in leaving])
+        # who comes next has the same address on the LAN, and another MAC
+        if any(seat.side.mode == "bridged" for seat in leaving):
+            self.lab.ip("host", f"neigh flush dev {self.field.lan_on}")
+
+    def attend(self, new):
+        """Hear those who have just come."""
+        if "regular" in new:
+            self.regular_ears = self.listen(self.regular)
+        self.regular_ears = [ear for ear in self.regular_ears if ear.place != "other"] + [TapEar("other", self.other)]
+        self.use(None)
+        if "regular" in new:
+            self.show(self.regular)
+
+    def hush(self):
+        """Nobody hears the regular guest any more."""
+        if self.member:
+            self.member.close()
+        for ear in self.regular_ears:
+            ear.close()
+        self.member, self.regular_ears = None, []
+        self.use(None)
 
     def listen(self, guest):
         """The guest's own ear, and the host's for what the gate lets through."""
@@ -319,7 +331,6 @@ class Bench:
 
     def open(self):
         """From now on our filter lets through all, and so does the kernel as far as it can."""
-        self.opened = True
         listed = json.loads(self.lab.run("host", "nft", "-j", "list", "chains"))["nftables"]
         chains = [entry["chain"] for entry in listed if "chain" in entry]
         rules = [f"insert rule {c['family']} {c['table']} {c['name']} accept;" for c in chains
@@ -348,14 +359,16 @@ class Bench:
 
     def use(self, guest):
         """For this row, another guest; None: the regular one."""
-        self.guest = guest or self.regular
+        self.guest = guest or self.seats.get("regular") and self.seats["regular"].guest
         self.ears = self.field.ears + ([TapEar("guest", guest), TapEar("other", self.other)] if guest else
                                        self.regular_ears)
 
     def fresh(self):
         """For this row, a guest just started, of which nothing was heard yet."""
-        self.use(self.start(self.setup.guest, next(self.numbers)))
-        if self.opened:
+        seat = Seat(self.lab, self.field.lan_on, self.setup.guest, 11 + len(self.visitors), self.setup.guest.host_wide)
+        self.visitors.append(seat)
+        self.use(seat.take())
+        if self.field.opened:
             self.open()
         return self.guest
 
@@ -431,19 +444,8 @@ class Bench:
                                                            a.packet.is_kernels_answer(heard)))
 
     def end(self):
-        self.rules.unlink(missing_ok=True)
-        if self.member:
-            self.member.close()
-        for ear in self.ears:
-            if ear not in self.field.ears:
-                ear.close()
-        for keeper in self.keepers:
-            keeper.sock.close()
-        for keeper in self.keepers:
-            keeper.end()
-            self.lab.keepers.remove(keeper)
-        # who comes next has the same address on the LAN, and another MAC
-        self.lab.ip("host", f"neigh flush dev {self.field.lan_on}")
+        self.dismiss(list(self.seats))
+        self.write_rules("")
 
 
 class Stream:

@@ -13,6 +13,8 @@ import struct
 import subprocess
 import time
 
+import pytest
+
 from netlab import ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, REQUEST, Dhcp, Guest, Lab, arp, checksum, policy
 
 ROUTER, HOST, PEER = "10.9.0.1", "10.9.0.2", "10.9.0.7"
@@ -119,6 +121,28 @@ class Lan(Lab):
         return [n for n in links if n.startswith("lz")], self.ruleset(), routes
 
 
+@pytest.fixture(params=["bridge", "interface"])
+def lan(request, tmp_path):
+    """Both kinds, one after the other."""
+    lan = Lan(tmp_path, bridge=request.param == "bridge")
+    yield lan
+    lan.end()
+
+
+@pytest.fixture
+def bridge(tmp_path):
+    lan = Lan(tmp_path, bridge=True)
+    yield lan
+    lan.end()
+
+
+@pytest.fixture
+def plain(tmp_path):
+    lan = Lan(tmp_path, bridge=False)
+    yield lan
+    lan.end()
+
+
 def stop(server):
     server.kill()
     server.wait()
@@ -133,14 +157,11 @@ class LanGuest(Guest):
         self.gateway = ROUTER
 
     def settle(self, address):
-        """Take a static address as any machine does: ask for the gateway until it answers."""
+        """Take a static address as any machine does, by using it; then the gateway answers."""
         self.address = address
-        for _ in range(5):
-            if self.resolve(self.gateway, timeout=0.5):
-                break
-        else:
-            raise AssertionError("nobody answers for the gateway")
+        self.mark()
         assert self.keeper.wait_for(LEASED)[1]["address"] == address
+        assert self.resolve(self.gateway), "nobody answers for the gateway"
 
     def send_frame(self, frame):
         """What the card does not take, or while it is down, is lost."""
@@ -177,16 +198,17 @@ class LanGuest(Guest):
         return self.router
 
 
-def lease(keeper, wanted=None):
-    """As a DHCP client: -> the address, once the keeper knows it too."""
+def lease(keeper, wanted=None, told=None):
+    """As a DHCP client: -> the address, once the keeper knows it too. In `told`: of which it spoke until then."""
     client = Dhcp(keeper.guest)
     kind, offered, options, _ = client.ask(DISCOVER, [(50, socket.inet_aton(wanted))] if wanted else [])
     assert kind == OFFER
     kind, address, _, _ = client.ask(REQUEST, [(50, socket.inet_aton(offered)), (54, options[54])])
     assert kind == ACK
     keeper.guest.address = address
-    while keeper.wait_for(LEASED)[1]["address"] != address:
-        pass
+    told = [] if told is None else told
+    while address not in told:
+        told.append(keeper.wait_for(LEASED)[1]["address"])
     return address
 
 

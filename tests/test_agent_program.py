@@ -8,6 +8,7 @@ it; commands go through `linzer exec` to a stand-in VM whose control.sock it ser
 import fcntl
 import os
 import pty
+import pwd
 import secrets
 import signal
 import socket
@@ -44,7 +45,7 @@ class Stage:
         return child
 
     def start_agent(self):
-        agent = self.start(AGENT, "--device", self.port, "--no-vsock", "--user", "root")
+        agent = self.start(AGENT, "--device", self.port, "--no-vsock", "--user", pwd.getpwuid(os.geteuid()).pw_name)
         assert self.relay.stdout.readline() == "ready\n"
         return agent
 

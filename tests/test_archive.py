@@ -131,6 +131,7 @@ def test_streams(vm, tmp_path):
     assert_nothing_left(vm, ["vm", "copy"])
 
 
+@needs_root
 def test_a_chain_is_exported_as_one_disk(linzer, tmp_path):
     with home_on(linzer, "ext4", 512 * MIB):
         linzer("create", "--linux", "--disk-size", 1, "base", check=True)

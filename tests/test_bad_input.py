@@ -11,6 +11,7 @@ import time
 import pytest
 
 import scratch
+from loop_mount import needs_root
 
 
 def one_line(done, status, *parts):
@@ -279,6 +280,7 @@ class TestRaces:
             assert got["Display"] == f"{1000 + n}x700"
 
 
+@needs_root
 def test_full_file_system(linzer, tmp_path):
     """clone, create and set on a file system with no room: one line, and everything as before."""
     image = tmp_path / "fs.img"

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from conftest import NEW_NETWORK
+
 STAND_IN = pathlib.Path(__file__).with_name("stand_in.py")
 
 
@@ -222,7 +224,7 @@ def test_ip_by_the_hosts_neighbour_table(linzer, vm, run):
         ip neighbour add 192.168.64.6 lladdr {mac} dev lz-test
         "$1" ip vm --resolver arp
         "$1" ip vm"""
-    done = subprocess.run(["unshare", "--net", "sh", "-c", script, "sh", linzer.program("tart")],
+    done = subprocess.run([*NEW_NETWORK, "sh", "-c", script, "sh", linzer.program("tart")],
                           env=linzer.environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "192.168.64.6\n" * 2

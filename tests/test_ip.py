@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from conftest import NEW_NETWORK
+
 STAND_IN = os.path.join(os.path.dirname(__file__), "stand_in.py")
 
 
@@ -60,7 +62,7 @@ def on_host(linzer, script):
         started_now() { sed -i "s/\\(.started. *: *\\)[0-9]*/\\1$(date +%s)/" "$vm/run.json"; }
         neighbour() { ip neighbour replace "$1" lladdr $mac dev "${2:-br0}" nud "${3:-reachable}"; }
     """
-    done = subprocess.run(["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", prelude + script],
+    done = subprocess.run(["setpriv", "--pdeathsig", "KILL", *NEW_NETWORK, "sh", "-c", prelude + script],
                           capture_output=True, text=True, timeout=90,
                           env=linzer.environment(linzer=linzer.program(), mac=linzer.mac, vm=str(linzer.vm("vm")),
                                                  dir=str(linzer.names)))

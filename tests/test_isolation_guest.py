@@ -14,6 +14,7 @@ import subprocess
 import pytest
 
 from frames import ACK, ICMP, SYN, TCP, UDP
+from isolation_guests import Seat
 from isolation_lab import LAN, PORT, ZONE, Bench, Field, TapEar
 from isolation_table import EVERYTHING, control_of, parse_side
 from test_isolation import ROWS
@@ -29,11 +30,11 @@ class Inside(Bench):
     """A bench whose guest is a real one."""
 
     def __init__(self, field, linzer):
-        self.field, self.lab, self.linzer = field, field.lab, linzer
-        self.keepers, self.arrivals = [], []
-        self.rules, self.member, self.sender = self.lab.etc / "linzer/net.rules", None, "guest"
+        super().__init__(field)
+        self.linzer, self.sender = linzer, "guest"
         self.guest = None  # it speaks for itself
-        self.other = self.start(parse_side(EVERYTHING), 20)
+        self.seats["other"] = Seat(self.lab, field.lan_on, parse_side(EVERYTHING), 20, "")
+        self.other = self.seats["other"].take()
         self.ears = self.field.ears + [TapEar("other", self.other)]
         self.boot()
 

@@ -3,13 +3,12 @@
 
 import socket
 import struct
-import time
 
 import pytest
 
 import netlab
 from netlab import CHANGED, FAILED, IN, OUT, REQUEST, TO_HOST, TO_WORLD, Dhcp, ipv4, ping, policy, rule, tcp, udp
-from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, Lan, frame, hears, lease
+from netlan import HOST, NO_RULES, PEER, ROUTER, STATIC, bridge, frame, hears, lan, lease
 
 FLOWS_MAX, PINGS_MAX = 16384, 1024  # src/net/rules_bridged.h
 BLOCK_IN = policy([rule(0, IN)])
@@ -17,20 +16,6 @@ BLOCK_OUT = policy([rule(0, OUT)])
 BLOCK_ALL = policy([rule(0)])
 TCP, UDP, ICMP, GRE = 6, 17, 1, 47
 SYN, ACK, FIN, RST, PSH = 2, 16, 1, 4, 8
-
-
-@pytest.fixture(params=["bridge", "interface"])
-def lan(request, tmp_path):
-    lan = Lan(tmp_path, bridge=request.param == "bridge")
-    yield lan
-    lan.end()
-
-
-@pytest.fixture
-def bridge(tmp_path):
-    lan = Lan(tmp_path, bridge=True)
-    yield lan
-    lan.end()
 
 
 class Wire:
@@ -290,7 +275,7 @@ def test_first_rules_know_who_opened_what(lan):
     assert wire.into(tcp(PEER, 5555, STATIC, 22, ACK), tcp(PEER, 82, STATIC, 5555, ACK)) == [False, True]
 
 
-def test_tcp_flows_of_a_kernel_live_and_die_in_time(lan):
+def test_tcp_flows_of_a_kernel_live_and_die(lan):
     """Real connections, in both directions, with data while the policy changes."""
     keeper = lan.settled(rules=policy([rule(0, protocol=GRE)]))
     keeper.guest.plug("inside")
@@ -301,29 +286,30 @@ def test_tcp_flows_of_a_kernel_live_and_die_in_time(lan):
         near = lan.socket(client, socket.AF_INET, socket.SOCK_STREAM)
         near.connect((address, port))
         pairs[name] = near, listener.accept()[0]
-    before = time.monotonic()
     kind, _, _ = keeper.set_policy(policy([rule(0, OUT, ports=(81, 81)), rule(0, IN)]))
-    took = time.monotonic() - before
-    assert kind == CHANGED and took < 0.1
-    for name, (near, far) in pairs.items():
-        far.settimeout(0.5)
+    assert kind == CHANGED
+    for near, _ in pairs.values():
         near.sendall(b"x")
-        if name == "kept":
-            assert far.recv(1) == b"x"
-            continue
-        with pytest.raises(TimeoutError):
+    assert pairs.pop("kept")[1].recv(1) == b"x"
+    time.sleep(0.5)  # time to send it again
+    for _, far in pairs.values():
+        far.setblocking(False)
+        with pytest.raises(BlockingIOError):
             far.recv(1)
 
 
-def test_thousands_of_flows_are_judged_in_time(bridge):
-    wire = Wire(bridge, rules=policy([rule(0, OUT, protocol=GRE)]))
+def test_thousands_of_flows_are_cut_when_it_answers(lan):
+    """4,000 of 8,000: none of them is there, and nothing of them passes, once the change is told."""
+    lan.hush("peer")
+    wire = Wire(lan, rules=policy([rule(0, OUT, protocol=GRE)]))
     wire.flood(8000)
     assert wire.elements("flows_out") == 8000
-    before = time.monotonic()
-    wire.set(policy([rule(0, OUT, ports=(1000, 4999))]))
-    took = time.monotonic() - before
+    wire.ear = lan.ear("peer")  # the first is full of them
+    wire.set(policy([rule(0, IN), rule(0, OUT, ports=(1000, 4999))]))
+    ports = [1000, 2999, 4999, 5000, 6999, 8999]
+    assert wire.into(*(udp(PEER, port, STATIC, 1000, b"answer") for port in ports)) == [False] * 3 + [True] * 3
+    assert wire.out(*(udp(STATIC, 1000, PEER, port, b"more") for port in ports)) == [False] * 3 + [True] * 3
     assert wire.elements("flows_out") == 4000
-    assert took < 0.3
 
 
 def test_policy_that_cannot_be_is_refused(bridge):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from netlan import PEER, ROUTER, STATIC, Lan, lease
 from netlab import SOFTNET, UPLINK, WORLD, Lab, Resolver, dns_query, policy, random_mac, rule, udp
 from test_net_keeper import NOTHING, arrives, gone, udp_server
 
@@ -240,3 +241,86 @@ def test_firewall_that_may_not_be_changed_is_told_of(lab):
     finally:
         owner.stdin.close()
         owner.wait()
+
+
+# Cards on a Linux bridge: br_netfilter shows their frames to the firewall
+
+@pytest.fixture
+def lan(tmp_path):
+    lan = Lan(tmp_path, bridge=True)
+    assert lan.setting("bridge/bridge-nf-call-iptables") == "1"
+    yield lan
+    lan.end()
+
+
+@pytest.mark.parametrize("name", FIREWALLS)
+def test_bridged_guest_goes_through_the_hosts_firewall(lan, name):
+    lan.serve_dhcp()
+    FIREWALLS[name](lan)
+    before = rules(lan)
+    keeper = lan.card()
+    lease(keeper)
+    assert keeper.guest.pings(ROUTER) and keeper.guest.pings(PEER)
+    assert keeper.stop() == 0, keeper.process.stderr.read()
+    assert rules(lan) == before
+
+
+@pytest.mark.parametrize("name", FIREWALLS)
+def test_the_firewall_would_have_stopped_the_bridged_guest(lan, name):
+    keeper = lan.settled()
+    FIREWALLS[name](lan)
+    assert not keeper.guest.pings(PEER, 0.5)
+
+
+def test_bridged_doors_open_for_this_guest_alone(lan):
+    """iptables lists them; they follow the address; other machines of the bridge stay parted."""
+    docker(lan)
+    lan.add_namespace("third")
+    lan.ip("third", f"link add eth1 type veth peer name port3 netns {lan.name('host')}")
+    lan.ip("third", "addr add 10.9.0.8/24 dev eth1")
+    lan.ip("third", "link set eth1 up")
+    lan.ip("host", "link set port3 master br0 up")
+    lan.serve_dhcp()
+    first, second = lan.settled(), lan.card()
+    second.guest.settle("10.9.0.41")
+
+    def ours(keeper):
+        listed = lan.run("host", "iptables-nft", "-S", "DOCKER-USER").splitlines()
+        return [line for line in listed if f'--comment "linzer {keeper.interface}" -j ACCEPT' in line]
+
+    assert first.guest.pings(PEER) and first.guest.pings("10.9.0.8") and second.guest.pings(PEER)
+    second.guest.send(udp("10.9.0.41", 5, STATIC, 7, b"neighbour"), to=first.guest.mac)
+    assert first.guest.wait(lambda p: p.proto == 17)
+    assert not lan.pings("third", PEER, 0.5)
+    assert len(ours(first)) == 4 and f"-s {STATIC}/32 -i br0 -o br0" in ours(first)[0]
+    first.guest.address = "0.0.0.0"
+    address = lease(first)
+    assert len(ours(first)) == 4 and f"-s {address}/32 -i br0 -o br0" in ours(first)[0]
+    assert first.guest.pings(PEER)
+    first.stop()
+    assert not ours(first) and len(ours(second)) == 4
+    assert second.guest.pings(PEER)
+
+
+def test_doors_of_a_killed_cards_keeper_go_with_the_next(lan):
+    docker(lan)
+    before = rules(lan)
+    keeper = lan.settled()
+    keeper.process.kill()
+    keeper.wait()
+    keeper.close_tap()
+    assert "linzer lzb" in lan.run("host", "iptables-nft", "-S")
+    lan.card().stop()
+    assert rules(lan) == before
+
+
+def test_plain_interface_needs_no_door(tmp_path):
+    """Its frames are no bridge's."""
+    lan = Lan(tmp_path, bridge=False)
+    try:
+        docker(lan)
+        before = no_counts(lan.run("host", "iptables-nft-save"))
+        keeper = lan.settled()
+        assert keeper.guest.pings(PEER) and no_counts(lan.run("host", "iptables-nft-save")) == before
+    finally:
+        lan.end()

@@ -105,13 +105,32 @@ def test_filter_of_nothing_is_one_without_rules(vm):
     assert got(vm) == (True, None, False)
 
 
-@pytest.mark.parametrize("text, where", [
-    ("blok any\n", "line 1, column 1: "),
-    ("pass any\n  block sideways\n", "line 2, column 9: "),
-    ("block out to 1.1.1.1 port 70000\n", "line 1, column 27: "),
+MISTAKES = [
+    ("blok any\n", "line 1, column 1: expected 'pass' or 'block', not 'blok'"),
+    ("pass any\n  block sideways\n", "line 2, column 9: expected 'in', 'out', 'any', 'local', 'proto', 'from' or 'to'"),
+    ("block in local", "line 1, column 10: expected 'proto', 'from', 'to' or the end of the line, not 'local'"),
+    ("block local in", "line 1, column 13: expected the end of the line, not 'in'"),
+    ("block proto sctp", "line 1, column 13: expected 'tcp', 'udp', 'tcp/udp', 'icmp' or a number from 1 to 255"),
+    ("block proto tcp in", "line 1, column 17: expected 'from', 'to' or the end of the line, not 'in'"),
+    ("block out to", "line 1, column 13: expected an address, a CIDR, 'any', 'all' or 'port', but the line ends"),
+    ("block out to example.org", "line 1, column 14: expected an address, a CIDR, 'any', 'all' or 'port'"),
+    ("block out to 1.1.1", "line 1, column 14: "),
     ("block in from 10.0.0.0/33", "line 1, column 15: "),
-])
+    ("block out to 2001:db8::1", "line 1, column 14: "),
+    ("block out to 1.1.1.1 port 70000\n", "line 1, column 27: expected a port between 1 and 65535, not '70000'"),
+    ("block out to port", "line 1, column 18: expected a port between 1 and 65535, but the line ends"),
+    ("block out to port 9-8", "line 1, column 19: the range of ports ends before it begins"),
+    ("block out proto icmp to port 22", "line 1, column 25: only tcp and udp have ports"),
+    ("block out to 1.1.1.1 to 2.2.2.2", "line 1, column 22: expected 'port', 'from' or the end of the line, not 'to'"),
+    ("\n# gr\u00fcn\nblock any", "line 2, column 5: "),
+    ("pass any\nblock any\0", "line 2, column 10: "),
+    ("block any\n" * 4097, "line 4097, column 1: more than 4096 rules"),
+]
+
+
+@pytest.mark.parametrize("text, where", MISTAKES, ids=[text[:24].strip() for text, _ in MISTAKES])
 def test_a_mistake_in_a_filter_changes_nothing(vm, rules, text, where):
+    """Of every kind that there is; it is told with line and column."""
     vm("set", "vm", "--net-filter", rules, "--ip", "10.0.0.7", check=True)
     before = files(vm)
     rules.write_text(text)

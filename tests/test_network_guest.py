@@ -10,32 +10,22 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
-import scratch
-from conftest import BUILD, Linzer
-from netlab import UPLINK, WORLD, Lab, Resolver, sh
-from test_leaks import processes
-from test_life import BOOT, alive, eventually, runtime, ssh, status_of
+from netlab import UPLINK, WORLD, Lab, Resolver
+from test_life import eventually, runtime, ssh, status_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
-NOTHING = ([], "", [])
 GATEWAY, OTHER = "10.77.0.1", "10.77.99.99"
 NAME_ADDRESS = "192.0.2.7"  # what netlab's resolver says
 CAP_NET_ADMIN = 1 << 12
 
 # In a mount namespace of its own: "$1" as /etc
 WITH_ETC = 'mount --bind "$1" /etc && shift && exec "$@"'
-# The same, and what udev and tmpfiles.d make on a host where the group (60123) may run VMs
-WITH_GROUP = ('mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && '
-              'mkdir -p /run/linzer && mount -t tmpfs -o mode=750,gid=60123 none /run/linzer && ' + WITH_ETC)
-USER, GROUP = 60001, 60123
 
 
 @contextlib.contextmanager
@@ -60,6 +50,11 @@ def run(lab, linzer, script, *words, name="net"):
     eventually(lambda: child.poll() is not None or linzer("exec", name, "true").returncode == 0)
     assert child.poll() is None
     return child
+
+
+def capabilities(pid):
+    status = status_of(pid)
+    return {name: int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")}
 
 
 class Guest:
@@ -213,64 +208,3 @@ class TestGuest:
             assert guest(f"curl -m 2 'http://[{target}]:8080/'").returncode in (7, 28), target
         lab.ip("host", f"route add fd00:2::2/128 dev {tap}", check=False)
         assert connects(lab, "host", guest.address, 22) and not connects(lab, "host", "fd00:2::2", 22)
-
-
-@contextlib.contextmanager
-def users_installation(image_home):
-    """The programs with file capabilities, and a home with the VM "net", all of an ordinary user."""
-    with scratch.directory() as place:
-        place.chmod(0o755)
-        for name in ("linzer", "linzer-net"):
-            shutil.copy(BUILD / name, place / name)
-            (place / name).chmod(0o755)
-        sh("setcap", "cap_net_admin,cap_net_raw+ep", str(place / "linzer-net"))
-        (place / "home/vms").mkdir(parents=True)
-        sh("cp", "-a", "--sparse=always", str(image_home / "vms/debian"), str(place / "home/vms/net"))
-        sh("chown", "-R", f"{USER}:{GROUP}", str(place / "home"))
-        yield place
-
-
-class UsersLinzer(Linzer):
-    """The installed program; what is called through it runs as the user."""
-
-    def program(self, name="linzer"):
-        return str(self.names / name)
-
-    def environment(self, **extra):
-        return {**super().environment(**extra), "HOME": str(self.home)}
-
-    def __call__(self, *args, **options):
-        return super().__call__(*args, user=USER, group=GROUP, extra_groups=[], **options)
-
-
-def capabilities(pid):
-    status = status_of(pid)
-    return {name: int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")}
-
-
-def test_ordinary_user_with_file_capabilities(image_home, tmp_path):
-    """The whole of it without root: address, SSH, confinement, and nothing left of a killed run."""
-    with laboratory(tmp_path) as lab, users_installation(image_home) as place:
-        linzer = UsersLinzer(place / "home", place)
-        try:
-            child = run(lab, linzer, WITH_GROUP, "setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups")
-            guest = Guest(lab, linzer, "net")
-            assert guest.address.startswith("10.77.")
-            with lab.inside("host"):
-                assert ssh(guest.address, "id -un").stdout == "admin\n"
-                keeper, = processes("linzer-net")
-            helpers = [keeper, *map(int, open(f"/proc/{keeper}/task/{keeper}/children").read().split())]
-            state = runtime(linzer, "net")
-            qemu = state["qemuPid"]
-            assert set(status_of(qemu)["Uid"].split()) == {str(USER)}
-            assert not any(capabilities(qemu).values())
-            assert status_of(qemu)["NoNewPrivs"].strip() == "1" and status_of(qemu)["Seccomp"].strip() == "2"
-            assert not any(capabilities(child.pid).values())
-            assert [capabilities(pid)["CapEff"] for pid in helpers] == [CAP_NET_ADMIN, 0]
-            began = time.monotonic()
-            os.kill(state["pid"], signal.SIGKILL)
-            eventually(lambda: not any(map(alive, [qemu, *helpers])), 1)
-            eventually(lambda: lab.leftovers() == NOTHING, 1)
-            assert time.monotonic() - began < 1.5
-        finally:
-            linzer.end()

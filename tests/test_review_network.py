@@ -3,12 +3,13 @@
 
 import contextlib
 import errno
+import re
 import socket
 import struct
 
 import pytest
 
-from netlab import (CHANGED, IN, OUT, TO_GUESTS, TO_HOST, UPLINK, WORLD, Lab, checksum, ipv4, policy, rule, udp)
+from netlab import (CHANGED, IN, OUT, TO_GUESTS, TO_HOST, TO_WORLD, UPLINK, WORLD, Lab, checksum, ipv4, policy, rule, udp)
 
 CLOSED = policy([rule(0, remotes=TO_GUESTS), rule(0, OUT, TO_HOST)])
 
@@ -181,7 +182,7 @@ def test_one_direction_closed_cuts_only_flows_opened_in_it(lab, side):
 def test_broadcasts_and_odd_addresses_do_not_reach_the_host(lab):
     guest = lab.up(policy=policy([])).guest
     lab.setting("ipv4/conf/all/route_localnet", 1)
-    server = udp_socket(lab, "host", ("0.0.0.0", 7777), timeout=0.3)
+    server = udp_socket(lab, "host", ("0.0.0.0", 7777))
     server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     lab.ip("host", "addr change 198.51.100.1/24 brd 198.51.100.255 dev up0")
     lab.ip("host", "route add local 203.0.113.0/24 dev lo")
@@ -191,7 +192,8 @@ def test_broadcasts_and_odd_addresses_do_not_reach_the_host(lab):
            guest.gateway[:guest.gateway.rindex(".")] + ".255"]
     for address in odd:
         guest.send(udp(guest.address, 5555, address, 7777, b"x"))
-        assert receives(server) is None, address
+        guest.send(udp(guest.address, 5556, "203.0.113.9", 7777, b"next"))
+        assert receives(server) == (guest.address, 5556), address
     assert guest.pings(guest.gateway)
 
 
@@ -220,6 +222,51 @@ def reaches(guest, server):
     with contextlib.suppress(OSError):  # the tap is down
         guest.send(udp(guest.address, 5555, server.getsockname()[0], 7777, b"x"))
     return receives(server)
+
+
+# What root empties
+
+def empties(lab, kind):
+    """`nft flush` of each set or map (`kind`) of our table that is there."""
+    found = re.findall(rf"^\t{kind} (\S+) {{", lab.run("host", "nft", "list", "table", "inet", "linzer"), re.M)
+    assert found
+    for name in found:
+        lab.run("host", "nft", "flush", kind, "inet", "linzer", name)
+    return found
+
+
+@pytest.mark.parametrize("which", ["map", "set"])
+def test_what_is_emptied_opens_nothing(lab, which):
+    """To the host, through it and from it; what is open already goes on."""
+    lab.setting("ipv4/ping_group_range", "0 2147483647")
+    closed = policy([rule(0, remotes=TO_GUESTS), rule(0, IN), rule(1, OUT, TO_WORLD, protocol=17), rule(0, OUT)])
+    guest = lab.up(policy=closed).guest
+    server = udp_socket(lab, "world", (WORLD, 7777))
+    guest.send(udp(guest.address, 5555, WORLD, 7777, b"x"))
+    server.connect(receives(server))
+    assert not guest.pings(guest.gateway, 0.5) and not guest.pings(WORLD, 0.5)
+    empties(lab, which)
+    assert not guest.pings(guest.gateway, 0.5) and not guest.pings(WORLD, 0.5)
+    assert not host_reaches(lab, guest), "from the host"
+    server.send(b"answer")
+    assert guest.wait(lambda p: p.proto == 17)
+
+
+@pytest.mark.parametrize("name, target", [("leaving", WORLD), ("leaving", "192.168.64.1"), ("entering", None)])
+def test_without_its_element_a_guest_is_closed(lab, name, target):
+    """What its policy passes, too: better nothing than what is not judged."""
+    guest = lab.up(policy=policy([])).guest
+    assert guest.pings(target) if target else host_reaches(lab, guest)
+    lab.run("host", "nft", "flush", "map", "inet", "linzer", name)
+    assert not (guest.pings(target, 0.5) if target else host_reaches(lab, guest))
+
+
+def host_reaches(lab, guest, port=7777):
+    """Does a UDP packet of the host's arrive?"""
+    guest.router_mac()
+    with contextlib.suppress(PermissionError):  # dropped
+        udp_socket(lab, "host").sendto(b"x", (guest.address, port))
+    return guest.wait(lambda p: p.proto == 17 and p.dport == port, 0.5) is not None
 
 
 def test_next_keeper_closes_the_tap_of_a_killed_one(lab):

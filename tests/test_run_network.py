@@ -187,13 +187,43 @@ def test_the_address_is_the_last_one_again(runner):
 
 
 def test_a_fixed_address(runner):
+    """Of two VMs with the same one the second is refused; the first goes on, and so does its address."""
     runner.linzer("set", "vm", "--ip", "10.77.0.99", check=True)
     runner.run("vm")
-    assert runner.state("vm")["address"] == "10.77.0.99"
+    before = runner.state("vm")
+    assert before["address"] == "10.77.0.99"
+    guest = runner.guest("vm")
+    assert guest.pings(WORLD)
     runner.linzer("create", "--linux", "--disk-size", 1, "second", check=True)
     runner.linzer("set", "second", "--ip", "10.77.0.99", check=True)
+    rules = runner.lab.ruleset()
     done = runner("run", "second")
-    assert done.returncode == 1 and "10.77.0.99" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", "failed to start the network: the address 10.77.0.99 is another VM's\n")
+    assert not (runner.linzer.vm("second") / "run.json").exists()
+    assert runner.state("vm") == before and runner.lab.ruleset() == rules and len(runner.lab.taps()) == 1
+    assert guest.pings(WORLD) and guest.pings("10.77.0.1")
+    runner.linzer("set", "second", "--ip", "10.77.0.98", check=True)
+    runner.run("second")
+    assert runner.state("second")["address"] == "10.77.0.98"
+
+
+@pytest.mark.parametrize("address", ["10.77.0.0", "10.77.0.1", "10.77.0.255", "10.77.1.7", "10.76.255.255", "8.8.8.8"],
+                         ids=["network", "gateway", "broadcast", "behind it", "before it", "elsewhere"])
+def test_a_fixed_address_that_the_subnet_does_not_have(runner, address):
+    runner.linzer("set", "vm", "--ip", address, check=True)
+    assert refused(runner) == (1, f"failed to start the network: the address {address} is not one of the subnet for "
+                                  "VMs (/etc/linzer/net.conf)")
+
+
+def test_a_fixed_address_of_the_other_subnet(runner):
+    """That of --net-host is its own."""
+    runner.linzer("set", "vm", "--ip", "10.77.0.99", check=True)
+    status, line = refused(runner, "--net-host")
+    assert status == 1 and "10.77.0.99" in line
+    runner.linzer("set", "vm", "--ip", "192.168.128.99", check=True)
+    runner.run("vm", "--net-host")
+    assert runner.state("vm")["address"] == "192.168.128.99"
 
 
 def test_two_running_vms_never_share_a_mac(runner):
@@ -220,14 +250,21 @@ class TestBridged:
                       "tuntap add routed0 mode tun"):
             runner.lab.ip("host", words)
 
-    def test_list(self, runner, lans):
+    @pytest.mark.parametrize("before", [[], ["--net-bridged=br0"]], ids=["alone", "beside another"])
+    def test_list(self, runner, lans, before):
+        """An error that lists them, as the contract says; also where an interface has that name."""
         runner.run("vm")  # our own taps are none
         runner.linzer("create", "--linux", "--disk-size", 1, "second", check=True)
-        done = runner("run", "--net-bridged", "list", "second")
-        names = done.stdout.split()
-        assert done.returncode == 0 and done.stderr == "" and names == sorted(names)
-        assert {"br0", "br1", "up0"} <= set(names)
+        runner.lab.ip("host", "link add list type bridge")
+        done = runner("run", *before, "--net-bridged=list", "second")
+        lines = done.stderr.splitlines()
+        assert (done.returncode, done.stdout, lines[1:]) == (64, "", ["Usage: linzer <subcommand>", HELP])
+        asked = "br0, list" if before else "list"
+        names = re.fullmatch(rf'Error: no bridge interfaces matched "\[{asked}\]", available interfaces: \[(.*)\]',
+                             lines[0])[1].split(", ")
+        assert names == sorted(names) and {"br0", "br1", "list", "up0"} <= set(names)
         assert not {"lo", "routed0"} & set(names) and not [n for n in names if n.startswith("lz")]
+        assert not (runner.linzer.vm("second") / "run.json").exists()
 
     def test_unknown(self, runner, lans):
         done = runner("run", "--net-bridged", "br0", "--net-bridged", "eth9", "vm")

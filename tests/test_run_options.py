@@ -30,14 +30,6 @@ def test_accepted_silently(linzer, vm, options):
     assert runtime(linzer, vm)["pid"]
 
 
-@pytest.mark.parametrize("options, name", [
-    (["--dir", "/tmp"], "--dir"),
-])
-def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
-    done = linzer("run", "--detach", *options, vm, check=True)
-    assert (done.stdout, done.stderr) == ("", f"{name} has no effect yet\n")
-
-
 @pytest.mark.parametrize("options, message", [
     (["--vnc", "--vnc-experimental"], "--vnc and --vnc-experimental are mutually exclusive"),
     (["--net-host", "--net-softnet"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),

@@ -33,7 +33,7 @@ char *libexec_path(const char *program, const char *variable)
 
 	if (named && *named)
 		return xstrdup(named);
-	if (access(installed, X_OK) == 0)
+	if (access(installed, F_OK) == 0)
 		return take(installed);
 	beside = own_directory();
 	return beside ? str_format("%s/%s", beside, program) : take(installed);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/command.h"
-#include "cmd/output.h"
+#include "run/dir_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
 
@@ -49,11 +49,11 @@ static const struct option options[] = {
 	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "No meaning on this host.", NULL,
 	  OPTION_HIDDEN },
 	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]",
-	  "Share a folder. No effect yet.", NULL, 0 },
+	  "Share a folder, mounted below /mnt: ro, tag=TAG.", NULL, 0 },
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
-	  "A card on the LAN of this bridge or interface, one for each option; list prints them.",
+	  "A card on the LAN of this bridge or interface, one for each option; list names them.",
 	  NULL, 0 },
 	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL,
 	  "A network in which the guest reaches public addresses only.", NULL, 0 },
@@ -216,10 +216,13 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	auto_vm vm = VM_INIT;
 	auto_config config = CONFIG_INIT;
 	auto_net_options network = NET_OPTIONS_INIT;
+	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	int r = check_combinations(args, err);
 
 	if (r == 0)
 		r = read_network(args, &network, err);
+	if (r == 0)
+		r = dir_options_parse(&args->dirs, &dirs, err);
 	if (r < 0)
 		return r;
 	r = vm_open(&inv->home, args->name, /* quiet= */ true, &vm, err);
@@ -234,40 +237,6 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	if (r == 0)
 		r = check_overlays(&vm, err);
 	return r < 0 ? r : check_disks(args, config.arch, err);
-}
-
-/* One line each for what is accepted but does nothing yet. */
-static void tell_no_effect(const struct run_args *args)
-{
-	const struct {
-		bool given;
-		const char *name;
-	} flags[] = {
-		{ args->dirs.len != 0, "--dir" },
-	};
-
-	for (size_t i = 0; i < array_size(flags); i++)
-		if (flags[i].given)
-			(void)fprintf(stderr, "%s has no effect yet\n", flags[i].name);
-}
-
-static bool asks_for_list(const struct run_args *args)
-{
-	for (size_t i = 0; i < args->net_bridged.len; i++)
-		if (strcmp(args->net_bridged.items[i], "list") == 0)
-			return true;
-	return false;
-}
-
-static int print_interfaces(struct error *err)
-{
-	auto_strings names = VEC_INIT;
-	auto_str out = STR_INIT;
-	int r = net_interfaces_list(&names, err);
-
-	for (size_t i = 0; i < names.len; i++)
-		str_addf(&out, "%s\n", names.items[i]);
-	return r < 0 ? r : output_text(&out, err);
 }
 
 static struct desk_options desk_options(const struct run_args *args)
@@ -290,10 +259,12 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	const struct run_args *args = arg;
 	static const enum accel_choice choices[] = { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 	auto_net_options network = NET_OPTIONS_INIT;
+	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	const struct run_options how = {
 		.name = args->name,
 		.root_disk = args->root_disk_opts,
 		.disks = args->disks,
+		.dirs = &dirs,
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
@@ -305,14 +276,13 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	};
 	int r;
 
-	if (asks_for_list(args))
-		return print_interfaces(err);
 	r = read_network(args, &network, err);
 	if (r == 0)
 		r = net_interfaces_check(&network.bridged, err);
+	if (r == 0)
+		r = dir_options_parse(&args->dirs, &dirs, err);
 	if (r < 0)
 		return r;
-	tell_no_effect(args);
 	return run_vm(&inv->home, &how, err);
 }
 

@@ -6,6 +6,7 @@
  * The launch plan: everything about a VM that is about to start, in terms of no
  * architecture, no path and no name. Descriptors are those of this
  * process; qemu_arguments() numbers them anew for the child. The plan borrows all.
+ * Folders' tags are the one text of a user's in it, and plain.
  */
 
 #include <jansson.h>
@@ -24,7 +25,13 @@ enum plan_accel { PLAN_TCG, PLAN_KVM };
 enum plan_sync { SYNC_FULL, SYNC_FSYNC, SYNC_NONE };
 enum plan_caching { CACHING_AUTOMATIC, CACHING_CACHED, CACHING_UNCACHED };
 
-enum { PLAN_LAYERS_MAX = 64, PLAN_DISKS_MAX = 16, PLAN_NICS_MAX = 8, PLAN_CHANNELS_MAX = 8 };
+enum {
+	PLAN_LAYERS_MAX = 64,
+	PLAN_DISKS_MAX = 16,
+	PLAN_NICS_MAX = 8,
+	PLAN_CHANNELS_MAX = 8,
+	PLAN_FOLDERS_MAX = 8
+};
 
 struct plan_layer {
 	int fd; /* the top read-write unless the disk is read-only; the others read-only */
@@ -52,6 +59,10 @@ struct plan_channel {
 enum plan_window { WINDOW_NONE, WINDOW_GTK, WINDOW_SDL };
 /* Where sound goes to. */
 enum plan_sound { SOUND_NOWHERE, SOUND_PULSE };
+struct plan_folder {
+	int fd; /* connected stream socket: a vhost-user file system */
+	const char *tag; /* 1 to 36 letters, digits, and ".-_" */
+};
 
 struct launch_plan {
 	enum plan_arch arch;
@@ -67,6 +78,8 @@ struct launch_plan {
 	size_t nic_count;
 	struct plan_channel channels[PLAN_CHANNELS_MAX];
 	size_t channel_count;
+	struct plan_folder folders[PLAN_FOLDERS_MAX];
+	size_t folder_count; /* not 0 only with .memory_fd */
 	int qmp_fd; /* connected stream socket */
 	int console_fd; /* connected stream socket: the serial console */
 	bool nested; /* expose virtualization to the guest */
@@ -84,8 +97,8 @@ struct launch_plan {
 
 /*
  * The engine's arguments (argv[0] is @program, no NULL at the end) and the
- * child's descriptors, from 3 up. A pure function: nothing is opened, and no
- * text that a user chose gets into an argument. A plan that no engine could run
+ * child's descriptors, from 3 up. A pure function: nothing is opened, and of text
+ * that a user chose only a plain tag gets into an argument. A plan that no engine could run
  * is E_INVALID, more than @fd_max descriptors E_TOO_BIG.
  *
  * Blockdev nodes: disk N's top layer is "disk<N>", the layers below are

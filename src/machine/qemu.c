@@ -3,8 +3,8 @@
 /*
  * Theory of operation
  *
- * Every argument is made of fixed text, numbers and names of our own: nothing
- * needs QEMU's escaping. Files are handed over as descriptors and named by
+ * Every argument is made of fixed text, numbers, names of our own and tags in which nothing is
+ * special: nothing needs QEMU's escaping. Files are handed over as descriptors and named by
  * fdset, whose number is the descriptor's; sockets and taps by descriptor.
  *
  * The machine types are the unversioned ones: the versioned names
@@ -235,6 +235,34 @@ static void add_channel(struct builder *b, size_t index)
 	    channel->name);
 }
 
+/*
+ * In a port of its own, so that it can be unplugged: no state is saved with it plugged. The guest
+ * finds the tags in a file (fw_cfg), since before Linux 6.9 no device tells its own.
+ */
+static void add_folder(struct builder *b, size_t index)
+{
+	const struct plan_folder *folder = &b->plan->folders[index];
+	unsigned n = (unsigned)index;
+
+	add(b, "-chardev", "socket,id=folder%u,fd=%d", n, hand_over(b, folder->fd));
+	add(b, "-device", "pcie-root-port,id=port%u,chassis=%u,slot=%u", n, n + 1, n + 1);
+	add(b, "-device",
+	    "vhost-user-fs-pci,id=share%u,bus=port%u,chardev=folder%u,tag=%s,queue-size=1024", n, n,
+	    n, folder->tag);
+}
+
+static void add_folders(struct builder *b)
+{
+	auto_str tags = STR_INIT;
+
+	for (size_t i = 0; i < b->plan->folder_count; i++) {
+		add_folder(b, i);
+		str_addf(&tags, "%s%s", i ? " " : "", b->plan->folders[i].tag);
+	}
+	if (b->plan->folder_count)
+		add(b, "-fw_cfg", "name=opt/org.linzer/shares,string=%s", tags.ptr);
+}
+
 static void add_console_and_monitor(struct builder *b)
 {
 	add(b, "-chardev", "socket,id=console,fd=%d", hand_over(b, b->plan->console_fd));
@@ -251,6 +279,7 @@ static void add_devices(struct builder *b)
 		add_nic(b, i);
 	for (size_t i = 0; i < b->plan->channel_count; i++)
 		add_channel(b, i);
+	add_folders(b);
 	add(b, "-object", "rng-builtin,id=entropy");
 	add(b, "-device", "virtio-rng-pci,rng=entropy");
 	display_arguments(b->plan,
@@ -259,11 +288,11 @@ static void add_devices(struct builder *b)
 	add_console_and_monitor(b);
 }
 
-enum { CHANNEL_NAME_MAX = 64 };
+enum { CHANNEL_NAME_MAX = 64, TAG_MAX = 36 };
 
-static bool channel_name_is_plain(const char *name)
+static bool name_is_plain(const char *name, size_t max)
 {
-	if (strlen(name) > CHANNEL_NAME_MAX)
+	if (strlen(name) > max)
 		return false;
 	for (const char *c = name; *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr(".-_", *c))
@@ -287,7 +316,7 @@ static int check_plan(const struct launch_plan *plan, struct error *err)
 	int r = 0;
 
 	if (plan->disk_count > PLAN_DISKS_MAX || plan->nic_count > PLAN_NICS_MAX ||
-	    plan->channel_count > PLAN_CHANNELS_MAX)
+	    plan->channel_count > PLAN_CHANNELS_MAX || plan->folder_count > PLAN_FOLDERS_MAX)
 		return error_set(err, E_TOO_BIG, "too many devices");
 	if (plan->cpus == 0 || plan->memory == 0)
 		return error_set(err, E_INVALID, "a VM needs a CPU and memory");
@@ -297,8 +326,13 @@ static int check_plan(const struct launch_plan *plan, struct error *err)
 	for (size_t i = 0; r == 0 && i < plan->disk_count; i++)
 		r = check_disk(&plan->disks[i], err);
 	for (size_t i = 0; r == 0 && i < plan->channel_count; i++)
-		if (!channel_name_is_plain(plan->channels[i].name))
+		if (!name_is_plain(plan->channels[i].name, CHANNEL_NAME_MAX))
 			r = error_set(err, E_INVALID, "invalid channel name");
+	for (size_t i = 0; r == 0 && i < plan->folder_count; i++)
+		if (!name_is_plain(plan->folders[i].tag, TAG_MAX))
+			r = error_set(err, E_INVALID, "invalid tag");
+	if (r == 0 && plan->folder_count && plan->memory_fd < 0)
+		r = error_set(err, E_INVALID, "folders need shared memory");
 	return r;
 }
 

@@ -124,6 +124,29 @@ static void a_channel_name_cannot_carry_options(void **state)
 	}
 }
 
+static void a_folder_needs_a_plain_tag_and_shared_memory(void **state)
+{
+	static const char *const tags[] = { "", "a,b=c", "a b",
+					    "0123456789012345678901234567890123456" };
+	struct error err = ERROR_INIT;
+	struct launch_plan plan;
+	auto_str text = STR_INIT;
+
+	(void)state;
+	sample_plans[0].fill(&plan);
+	plan.folder_count = 1;
+	plan.folders[0] = (struct plan_folder){ .fd = 140, .tag = "plain" };
+	assert_refused(&plan, FDS, E_INVALID);
+	plan.memory_fd = 104;
+	assert_int_equal(arguments(&plan, &text, FDS, &err), 0);
+	for (size_t i = 0; i < array_size(tags); i++) {
+		plan.folders[0].tag = tags[i];
+		assert_refused(&plan, FDS, E_INVALID);
+	}
+	plan.folder_count = PLAN_FOLDERS_MAX + 1;
+	assert_refused(&plan, FDS, E_TOO_BIG);
+}
+
 static void nested_arm64_on_kvm_is_refused(void **state)
 {
 	struct launch_plan plan;
@@ -163,6 +186,7 @@ int main(void)
 		cmocka_unit_test(too_few_descriptors_is_an_error),
 		cmocka_unit_test(an_impossible_plan_is_refused),
 		cmocka_unit_test(a_channel_name_cannot_carry_options),
+		cmocka_unit_test(a_folder_needs_a_plain_tag_and_shared_memory),
 		cmocka_unit_test(nested_arm64_on_kvm_is_refused),
 		cmocka_unit_test(an_overlay_takes_its_disks_modes_and_no_backing),
 	};

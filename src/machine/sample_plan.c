@@ -139,6 +139,16 @@ static void fill_cdrom(struct launch_plan *plan)
 	plan->disk_count = 2;
 }
 
+static void fill_folders(struct launch_plan *plan)
+{
+	fill_raw(plan);
+	plan->memory_fd = 104;
+	plan->folders[0] =
+		(struct plan_folder){ .fd = 140, .tag = "com.apple.virtio-fs.automount" };
+	plan->folders[1] = (struct plan_folder){ .fd = 141, .tag = "other_tag-2.x" };
+	plan->folder_count = 2;
+}
+
 const struct sample_plan sample_plans[SAMPLE_PLANS] = {
 	{ .name = "raw", .fill = fill_raw },
 	{ .name = "chain", .fill = fill_chain },
@@ -153,4 +163,5 @@ const struct sample_plan sample_plans[SAMPLE_PLANS] = {
 	{ .name = "desk", .fill = fill_desk },
 	{ .name = "arm64-desk", .fill = fill_arm64_desk },
 	{ .name = "wall", .fill = fill_wall },
+	{ .name = "folders", .fill = fill_folders },
 };

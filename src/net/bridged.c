@@ -19,7 +19,9 @@
 
 #include "net/bridged_parts.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,6 +30,7 @@
 
 #include "base/error.h"
 #include "net/arp_probe.h"
+#include "net/doors.h"
 #include "net/lan.h"
 #include "net/network.h"
 #include "net/nft.h"
@@ -60,20 +63,12 @@ struct rules_card bridged_rules_card(const struct bridged *card)
 	return r;
 }
 
-static bool has_link(const struct rtnl_links *links, const char *name)
-{
-	for (size_t i = 0; i < links->len; i++)
-		if (strcmp(links->items[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 static bool has_part(const struct rtnl_links *links, const char *tap, const char *prefix)
 {
 	char name[NET_NAME_MAX];
 
 	part_name(tap, prefix, name);
-	return has_link(links, name);
+	return rtnl_link_named(links, name);
 }
 
 /* What killed keepers left. */
@@ -86,7 +81,7 @@ static bool is_orphan(const struct rtnl_links *links, const struct rtnl_link *li
 	    !(str_starts(link->name, WIRE) || str_starts(link->name, HOST)))
 		return false;
 	part_name(link->name, TAP, tap);
-	return !has_link(links, tap);
+	return !rtnl_link_named(links, tap);
 }
 
 static int sweep_links(struct rtnl *nl, const struct rtnl_links *links, struct error *err)
@@ -113,10 +108,12 @@ static int sweep_tables(const struct rtnl_links *links, int lock, struct error *
 	if (r < 0)
 		return r;
 	rules_read_cards(answer.ptr, &names);
-	for (size_t i = 0; i < names.len; i++)
-		if (!has_link(links, names.items[i]))
+	for (size_t i = 0; r == 0 && i < names.len; i++)
+		if (!rtnl_link_named(links, names.items[i])) {
 			rules_remove_card(&text, names.items[i]);
-	return text.len ? nft_run(&text, lock, NULL, err) : 0;
+			r = doors_close_card(names.items[i], lock, err);
+		}
+	return r < 0 ? r : text.len ? nft_run(&text, lock, NULL, err) : 0;
 }
 
 struct bridged_mac bridged_mac_text(const uint8_t m[6])
@@ -187,7 +184,7 @@ static int open_numbered_tap(struct bridged *card, const struct rtnl_links *link
 
 	for (unsigned i = 0; fd == -EBUSY && i < CARDS_MAX; i++) {
 		(void)snprintf(card->name, sizeof(card->name), TAP "%u", i);
-		if (!has_link(links, card->name) && !has_part(links, card->name, WIRE) &&
+		if (!rtnl_link_named(links, card->name) && !has_part(links, card->name, WIRE) &&
 		    !has_part(links, card->name, HOST))
 			fd = tap_open(card->name, err);
 	}
@@ -273,31 +270,23 @@ static int make_sockets(struct bridged *card, struct error *err)
 	return card->probe < 0 ? card->probe : make_events(card, err);
 }
 
-/*
- * The filter's text begins with removing what was there: what is heard of that is no
- * loss. Somebody else may have removed it meanwhile, so it is looked for afterwards.
- */
-static int forget_own_events(const struct bridged *card, int lock, struct error *err)
+static int number_table(struct bridged *card, uint64_t *number, struct error *err)
 {
-	auto_str text = STR_INIT, answer = STR_INIT;
-	char event;
-
-	while (recv(card->events, &event, sizeof(event), MSG_DONTWAIT) >= 0)
-		continue;
-	str_addf(&text, "list chain netdev %s gate_out\n", card->name);
-	return nft_run(&text, lock, &answer, err);
+	return nft_table_number(&card->netfilter, NFPROTO_NETDEV, card->name, number, err);
 }
 
+/* Anew: flows in a table of that name, loaded by somebody, are none that the policy let in. */
 static int install_filter(struct bridged *card, int lock, struct error *err)
 {
 	struct rules_card rules = bridged_rules_card(card);
 	auto_str text = STR_INIT;
 	int r;
 
+	rules_remove_card(&text, card->name);
 	rules_add_card(&text, &rules, &card->policy);
 	card->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
-	return r < 0 ? r : forget_own_events(card, lock, err);
+	return r < 0 ? r : number_table(card, &card->table, err);
 }
 
 static int open_macvlans(struct bridged *card, struct error *err)
@@ -333,6 +322,8 @@ static int make_card(struct bridged *card, const struct rtnl_links *links, bool 
 		r = make_sockets(card, err);
 	if (r == 0)
 		r = install_filter(card, lock, err);
+	if (r == 0)
+		r = bridged_open_doors(card, lock, err);
 	return r < 0 ? r : open_card(card, err);
 }
 
@@ -350,6 +341,8 @@ int bridged_up(struct bridged *card, const struct net_conf *conf, const char *pa
 	r = bridged_copy_policy(policy, &card->policy, err);
 	if (r == 0)
 		r = rtnl_open(&card->nl, err);
+	if (r == 0)
+		r = netfilter_open(&card->netfilter, err);
 	if (r == 0)
 		r = sweep(&card->nl, lock, err);
 	if (r == 0)
@@ -396,21 +389,15 @@ static bool drain(int fd)
 }
 
 /* Return: 1, 0, or error. */
-static int has_lost_table(const struct bridged *card, struct error *err)
+static int has_lost_table(struct bridged *card, struct error *err)
 {
-	struct net_drops ignored;
+	uint64_t now;
 	int r;
 
-	switch (nft_read_news(card->filter_events, card->name)) {
-	case NFT_NOTHING:
+	if (!nft_read_news(card->filter_events))
 		return 0;
-	case NFT_NEWS_LOST: /* many cards' changes at once, rather than that */
-		r = bridged_count(card, &ignored, err);
-		return r == -ENOENT ? 1 : r;
-	case NFT_TABLE_REMOVED:
-	default:
-		return 1;
-	}
+	r = number_table(card, &now, err);
+	return r < 0 ? r : !now || now != card->table;
 }
 
 void bridged_neighbours(const struct bridged *card, char name[NET_NAME_MAX])
@@ -433,11 +420,13 @@ int bridged_look_after(struct bridged *card, struct error *err)
 static int remove_table(const struct bridged *card, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
+	int r;
 
 	if (!card->filtered)
 		return 0;
 	rules_remove_card(&text, card->name);
-	return nft_run(&text, lock, NULL, err);
+	r = nft_run(&text, lock, NULL, err);
+	return r < 0 || card->wire_index ? r : doors_close_card(card->name, lock, err);
 }
 
 /* Whatever fails, all the links go: without them the table means nothing. */
@@ -490,5 +479,6 @@ int bridged_down(struct bridged *card, struct error *err)
 	close_one(&card->tap);
 	policy_release(&card->policy);
 	rtnl_close(&card->nl);
+	netfilter_close(&card->netfilter);
 	return r;
 }

@@ -17,6 +17,7 @@
 
 #include "net/conf.h"
 #include "net/helper.h"
+#include "net/netfilter.h"
 #include "net/policy.h"
 #include "net/rtnl.h"
 
@@ -27,6 +28,8 @@ struct bridged {
 	struct in_addr address; /* that the guest was seen to use, 0: none yet */
 	struct policy policy;
 	struct rtnl nl;
+	struct netfilter netfilter;
+	uint64_t table; /* the number of its table (nft_table_number()) */
 	unsigned index; /* 0 before the tap is there */
 	unsigned wire_index, host_index; /* of the macvlans, 0: none (a bridge needs none) */
 	unsigned parent_index;
@@ -38,10 +41,11 @@ struct bridged {
 	int probe; /* net/arp_probe.h, at the parent */
 	int packets; /* packet socket for the talker: the guest's ARP, DHCP to port 68 */
 };
-#define BRIDGED_INIT                                                                               \
-	{                                                                                          \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .filter_events = -1, .address_events = -1, \
-		.events = -1, .tap = -1, .probe = -1, .packets = -1                                \
+#define BRIDGED_INIT                                                                             \
+	{                                                                                        \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT,             \
+		.filter_events = -1, .address_events = -1, .events = -1, .tap = -1, .probe = -1, \
+		.packets = -1                                                                    \
 	}
 
 /*

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "net/arp_probe.h"
 #include "net/bridged_parts.h"
+#include "net/doors.h"
 #include "net/lan.h"
 #include "net/network.h"
 #include "net/nft.h"
@@ -122,6 +123,18 @@ static int may_have(struct bridged *card, struct in_addr address, struct error *
 	       !is_of_another(card, &links, address);
 }
 
+int bridged_open_doors(const struct bridged *card, int lock, struct error *err)
+{
+	const struct doors_card doors = {
+		.tap = card->name,
+		.bridge = card->parent,
+		.address = card->address,
+	};
+
+	/* what goes between the macvlans is no bridge's */
+	return card->wire_index ? 0 : doors_open_card(&doors, lock, err);
+}
+
 static int commit_address(struct bridged *card, struct in_addr address, int lock, struct error *err)
 {
 	auto_free char *alias = bridged_alias(card, address);
@@ -138,7 +151,8 @@ static int commit_address(struct bridged *card, struct in_addr address, int lock
 		card->address = before;
 		return r;
 	}
-	if (card->host_index && before.s_addr)
+	r = bridged_open_doors(card, lock, err);
+	if (r == 0 && card->host_index && before.s_addr)
 		r = rtnl_delete_route(&card->nl, card->host_index, before, err);
 	if (r == 0 || r == -ESRCH)
 		r = rtnl_set_alias(&card->nl, card->index, alias, err);

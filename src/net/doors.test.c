@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include <arpa/inet.h>
 #include <cmocka.h>
 
 #include "net/rules.h"
@@ -91,13 +92,46 @@ static void test_remove(void **state)
 	assert_string_equal(none.ptr, "");
 }
 
+static void test_card(void **state)
+{
+	static const char answer[] =
+		"table ip filter { # handle 1\n\tchain DOCKER-USER { # handle 2\n"
+		"\t\toifname \"lz*\" counter packets 0 bytes 0 accept comment \"linzer\" # handle "
+		"3\n"
+		"\t\tiifname \"br0\" oifname \"br0\" ip saddr 10.9.0.7 counter packets 0 bytes 0 "
+		"accept "
+		"comment \"linzer lzb1\" # handle 4\n"
+		"\t\tiifname \"br0\" oifname \"br0\" counter packets 0 bytes 0 accept comment "
+		"\"linzer lzb11\" # handle 5\n\t}\n}\n";
+	const struct doors_card card = { "lzb1", "br0", { htonl(0x0a090007) } };
+	const struct doors_card before = { "lzb1", "br0", { 0 } };
+	auto_str text = STR_INIT, first = STR_INIT, removed = STR_INIT;
+
+	(void)state;
+	doors_add_card(&text, UFW_INPUT, &card);
+	assert_int_equal(text.len, 0);
+	doors_add_card(&first, DOCKER, &before);
+	doors_add_card(&text, DOCKER, &card);
+#define HEAD "insert rule ip filter DOCKER-USER iifname \"br0\" oifname \"br0\" "
+#define TAIL " counter accept comment \"linzer lzb1\"\n"
+	assert_string_equal(first.ptr, HEAD "udp sport 67 udp dport 68" TAIL HEAD
+					    "udp sport 68 udp dport 67" TAIL);
+	assert_string_equal(text.ptr, HEAD "udp sport 67 udp dport 68" TAIL HEAD
+					   "udp sport 68 udp dport 67" TAIL HEAD
+					   "ip daddr 10.9.0.7" TAIL HEAD "ip saddr 10.9.0.7" TAIL);
+	doors_remove_card(&removed, DOCKER, answer, "lzb1");
+	assert_string_equal(removed.ptr, "delete rule ip filter DOCKER-USER handle 4\n");
+	doors_remove(&removed, DOCKER, answer, NULL); /* of routed guests */
+	assert_string_equal(removed.ptr, "delete rule ip filter DOCKER-USER handle 4\n"
+					 "delete rule ip filter DOCKER-USER handle 3\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chains),
-		cmocka_unit_test(test_other_tables),
-		cmocka_unit_test(test_add),
-		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_chains), cmocka_unit_test(test_other_tables),
+		cmocka_unit_test(test_add),    cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_card),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

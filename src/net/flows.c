@@ -3,7 +3,9 @@
 /*
  * The kernel filters its dump by the source of either direction of a flow (CTA_FILTER,
  * Linux 5.8), so that a busy host's other flows cost nothing here. The answers' source is whom
- * the flow reached. Flows are deleted by their first tuple and their identity, after the dump.
+ * the flow reached. Each dump walks the whole table, empty places too, some milliseconds: where few
+ * flows are in it, one dump of all of them is cheaper than two. Flows are deleted by their first
+ * tuple and their identity, after the dump.
  */
 
 #include "net/flows.h"
@@ -17,9 +19,10 @@
 
 #include "base/error.h"
 #include "base/vec.h"
+#include "net/netfilter.h"
 
 enum {
-	MESSAGE_MAX = 32 * 1024,
+	FEW = 4096, /* flows on the host */
 	REQUEST_MAX = 512,
 	TUPLE_MAX = 192,
 	/* net/netfilter/nf_internals.h of the kernel: what CTA_FILTER_ORIG_FLAGS may name */
@@ -35,17 +38,16 @@ struct doomed {
 DEFINE_VEC(doomed_flows, struct doomed)
 
 struct review {
-	struct mnl_socket *socket;
-	uint32_t sequence;
+	struct netfilter *netfilter;
+	struct in_addr guest;
 	flows_judge *judge;
 	void *arg;
+	uint32_t count; /* of all flows of the host */
 	struct doomed_flows doomed;
 };
 
 static void review_release(struct review *r)
 {
-	if (r->socket)
-		(void)mnl_socket_close(r->socket);
 	doomed_flows_release(&r->doomed);
 }
 
@@ -149,8 +151,11 @@ static int judge_entry(const struct nlmsghdr *header, void *arg)
 	if (mnl_attr_parse(header, sizeof(struct nfgenmsg), read_entry, &e) < 0)
 		return MNL_CB_ERROR;
 	flow = flow_of(&e);
-	if (!e.tuple || !e.has_id || mnl_attr_get_payload_len(e.tuple) > TUPLE_MAX ||
-	    !r->judge(r->arg, &flow))
+	if (!e.tuple || !e.has_id || mnl_attr_get_payload_len(e.tuple) > TUPLE_MAX)
+		return MNL_CB_OK;
+	if (flow.source.s_addr != r->guest.s_addr && flow.target.s_addr != r->guest.s_addr)
+		return MNL_CB_OK;
+	if (!r->judge(r->arg, &flow))
 		return MNL_CB_OK;
 	doomed.tuple_len = mnl_attr_get_payload_len(e.tuple);
 	memcpy(doomed.tuple, mnl_attr_get_payload(e.tuple), doomed.tuple_len);
@@ -161,40 +166,50 @@ static int judge_entry(const struct nlmsghdr *header, void *arg)
 
 static struct nlmsghdr *begin(struct review *r, void *bytes, uint16_t type, uint16_t flags)
 {
-	struct nlmsghdr *header = mnl_nlmsg_put_header(bytes);
-	struct nfgenmsg *family;
-
-	header->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type);
-	header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
-	header->nlmsg_seq = ++r->sequence;
-	family = mnl_nlmsg_put_extra_header(header, sizeof(*family));
-	family->nfgen_family = AF_INET;
-	return header;
+	return netfilter_begin(r->netfilter, bytes, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type),
+			       flags, AF_INET);
 }
 
-/* Send, and give each message of the answer to @each. Return: 0 or -errno. */
 static int talk(struct review *r, const struct nlmsghdr *header, mnl_cb_t each)
 {
-	char answer[MESSAGE_MAX];
-	unsigned port = mnl_socket_get_portid(r->socket);
-	int more;
+	return netfilter_talk(r->netfilter, header, header->nlmsg_len, each, r);
+}
 
-	if (mnl_socket_sendto(r->socket, header, header->nlmsg_len) < 0)
-		return -errno;
-	do {
-		ssize_t n = mnl_socket_recvfrom(r->socket, answer, sizeof(answer));
+static int read_count(const struct nlattr *a, void *arg)
+{
+	uint32_t *count = arg;
 
-		if (n < 0)
-			return -errno;
-		more = mnl_cb_run(answer, (size_t)n, header->nlmsg_seq, port, each, r);
-		if (more < 0)
-			return -errno;
-	} while (more > 0);
-	return 0;
+	if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_ENTRIES &&
+	    mnl_attr_validate(a, MNL_TYPE_U32) == 0)
+		*count = ntohl(mnl_attr_get_u32(a));
+	return MNL_CB_OK;
+}
+
+static int read_statistics(const struct nlmsghdr *header, void *arg)
+{
+	struct review *r = arg;
+
+	return mnl_attr_parse(header, sizeof(struct nfgenmsg), read_count, &r->count);
+}
+
+/* How many flows does the host have? Return: 0 or -errno. */
+static int count_all(struct review *r)
+{
+	char bytes[REQUEST_MAX] = { 0 };
+
+	r->count = UINT32_MAX;
+	return talk(r, begin(r, bytes, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK), read_statistics);
+}
+
+static int list_all(struct review *r)
+{
+	char bytes[REQUEST_MAX] = { 0 };
+
+	return talk(r, begin(r, bytes, IPCTNL_MSG_CT_GET, NLM_F_DUMP), judge_entry);
 }
 
 /* @direction: whose source is the guest, CTA_TUPLE_ORIG or CTA_TUPLE_REPLY. */
-static int list(struct review *r, struct in_addr guest, uint16_t direction)
+static int list_from(struct review *r, uint16_t direction)
 {
 	bool asked = direction == CTA_TUPLE_ORIG;
 	char bytes[REQUEST_MAX] = { 0 };
@@ -202,7 +217,7 @@ static int list(struct review *r, struct in_addr guest, uint16_t direction)
 	struct nlattr *tuple = mnl_attr_nest_start(header, direction);
 	struct nlattr *inner = mnl_attr_nest_start(header, CTA_TUPLE_IP);
 
-	mnl_attr_put_u32(header, CTA_IP_V4_SRC, guest.s_addr);
+	mnl_attr_put_u32(header, CTA_IP_V4_SRC, r->guest.s_addr);
 	mnl_attr_nest_end(header, inner);
 	mnl_attr_nest_end(header, tuple);
 	inner = mnl_attr_nest_start(header, CTA_FILTER);
@@ -225,31 +240,30 @@ static int delete_one(struct review *r, const struct doomed *d)
 	return code == -ENOENT ? 0 : code;
 }
 
-/* Return: how many went, or -errno. */
-static int review_all(struct review *r, struct in_addr guest)
+static int list(struct review *r)
 {
-	int code = list(r, guest, CTA_TUPLE_ORIG);
+	int code = count_all(r);
 
-	if (code == 0)
-		code = list(r, guest, CTA_TUPLE_REPLY);
-	for (size_t i = 0; code == 0 && i < r->doomed.len; i++)
-		code = delete_one(r, &r->doomed.items[i]);
-	return code < 0 ? code : (int)r->doomed.len;
+	if (code < 0)
+		return code;
+	if (r->count <= FEW)
+		return list_all(r);
+	code = list_from(r, CTA_TUPLE_ORIG);
+	return code < 0 ? code : list_from(r, CTA_TUPLE_REPLY);
 }
 
-int flows_review(struct in_addr guest, flows_judge *judge, void *arg, struct error *err)
+int flows_review(struct netfilter *nf, struct in_addr guest, flows_judge *judge, void *arg,
+		 struct error *err)
 {
-	cleanup_(review_release) struct review r = { .judge = judge,
-						     .arg = arg,
-						     .doomed = VEC_INIT };
-	int code;
+	cleanup_(review_release) struct review r = {
+		.netfilter = nf, .guest = guest, .judge = judge, .arg = arg, .doomed = VEC_INIT
+	};
+	int code = list(&r);
 
-	r.socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!r.socket || mnl_socket_bind(r.socket, 0, MNL_SOCKET_AUTOPID) < 0)
-		return error_errno(err, "cannot open netlink");
-	code = review_all(&r, guest);
-	if (code >= 0)
-		return code;
+	for (size_t i = 0; code == 0 && i < r.doomed.len; i++)
+		code = delete_one(&r, &r.doomed.items[i]);
+	if (code == 0)
+		return (int)r.doomed.len;
 	errno = -code;
 	return error_errno(err, "cannot review the open connections");
 }
@@ -261,7 +275,7 @@ static bool always(void *arg, const struct flow *flow)
 	return true;
 }
 
-int flows_forget(struct in_addr guest, struct error *err)
+int flows_forget(struct netfilter *nf, struct in_addr guest, struct error *err)
 {
-	return flows_review(guest, always, NULL, err);
+	return flows_review(nf, guest, always, NULL, err);
 }

@@ -15,6 +15,7 @@
 #include "base/attr.h"
 
 struct error;
+struct netfilter;
 
 /*
  * How a flow was opened. Whoever redirects (the DNS relay's redirection, a host's published
@@ -34,8 +35,9 @@ typedef bool flows_judge(void *arg, const struct flow *flow);
  * Ask @judge about every flow that @guest opened or that reached it, and
  * forget those of which it says so. Return: how many were forgotten, or error.
  */
-int flows_review(struct in_addr guest, flows_judge *judge, void *arg, struct error *err) must_use_;
+int flows_review(struct netfilter *nf, struct in_addr guest, flows_judge *judge, void *arg,
+		 struct error *err) must_use_;
 /* Forget all of @guest's. */
-int flows_forget(struct in_addr guest, struct error *err) must_use_;
+int flows_forget(struct netfilter *nf, struct in_addr guest, struct error *err) must_use_;
 
 #endif

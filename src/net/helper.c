@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -17,17 +18,41 @@
 
 enum { START_LIMIT_MS = 20 * 1000, STOP_LIMIT_MS = 5 * 1000, HELPER_FD = 3 };
 
+#define PLAIN_SUFFIX "-plain" /* as scripts/install-caps names the copy */
+
+/*
+ * After `make install-caps` only a group may run linzer-net; for everybody else there is the same
+ * program beside it without capabilities. Return: the path, owned; or NULL with err.
+ */
+static char *find_helper(struct error *err)
+{
+	auto_free char *path = libexec_path("linzer-net", "LINZER_NET");
+	auto_free char *plain = str_format("%s" PLAIN_SUFFIX, path);
+
+	if (access(path, X_OK) == 0 || errno != EACCES)
+		return take(path);
+	if (access(plain, X_OK) == 0)
+		return take(plain);
+	(void)error_set(err, EPERM,
+			"you may not run '%s': join the group 'linzer' ('adduser USER linzer', "
+			"then log in again)",
+			path);
+	return NULL;
+}
+
 /*
  * It outlives us: it has to remove the network when we were killed. A session
  * of its own keeps a terminal's signals away from it.
  */
 static int start_helper(struct net_link *link, struct error *err)
 {
-	auto_free char *path = libexec_path("linzer-net", "LINZER_NET");
+	auto_free char *path = find_helper(err);
 	const char *argv[] = { path, NULL };
 	struct process_fd fds[1];
 	int pair[2], r;
 
+	if (!path)
+		return -err->code;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(err, "cannot make a socket pair");
 	fds[0] = (struct process_fd){ pair[1], HELPER_FD };

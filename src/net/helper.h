@@ -112,9 +112,9 @@ struct net_link {
 
 /*
  * Start the helper (program: $LINZER_NET if set and not running with more
- * privilege than the caller, else libexec, else beside our own executable) and
- * get a tap. Of @start magic and kind are filled in. @started: its answer;
- * *tap_fd is the caller's. Waits at most 20 s.
+ * privilege than the caller, else libexec, else beside our own executable; where
+ * the caller may not execute it, the copy that `make install-caps` left) and get a tap. Of @start
+ * magic and kind are filled in. @started: its answer; *tap_fd is the caller's. Waits at most 20 s.
  */
 int net_link_start(struct net_link *link, const struct net_start *start,
 		   const struct policy *policy, struct net_message *started, int *tap_fd,

@@ -261,8 +261,10 @@ static int join(struct keeper *k, const struct net_conf *conf, struct error *err
 	int r;
 
 	if (k->wish.mode == NET_BRIDGED)
-		return error_set(err, EPERM,
-				 "--net-bridged needs root or, once, 'make install-caps'");
+		return error_set(
+			err, EPERM,
+			"--net-bridged needs root or, once, 'make install-caps' and to be in "
+			"the group 'linzer'");
 	r = user_namespace_join(&k->user, pools, array_size(pools), err);
 	if (r < 0)
 		return r;

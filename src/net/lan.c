@@ -15,14 +15,6 @@ bool lan_is_bridge(const struct rtnl_link *link)
 	return strcmp(link->kind, "bridge") == 0;
 }
 
-static const struct rtnl_link *by_name(const struct rtnl_links *links, const char *name)
-{
-	for (size_t i = 0; i < links->len; i++)
-		if (strcmp(links->items[i].name, name) == 0)
-			return &links->items[i];
-	return NULL;
-}
-
 static const struct rtnl_link *by_index(const struct rtnl_links *links, unsigned index)
 {
 	for (size_t i = 0; i < links->len; i++)
@@ -81,7 +73,7 @@ static void list_usable(const struct rtnl_links *links, struct str *out)
 int lan_find(const struct rtnl_links *links, const char *name, const struct rtnl_link **found,
 	     struct error *err)
 {
-	const struct rtnl_link *link = by_name(links, name);
+	const struct rtnl_link *link = rtnl_link_named(links, name);
 	const char *wrong = link ? fault(links, link) : "missing";
 	auto_str usable = STR_INIT;
 

@@ -14,6 +14,7 @@
 static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 static const struct in_addr address = { 0x0702000a }; /* 10.0.2.7 */
 
+enum { XID = 0x01020304 };
 enum { ARP = 42, DHCP = FRAME_HEADERS + 300, OPTIONS = FRAME_HEADERS + 240 };
 
 static void make_arp(uint8_t frame[ARP], struct in_addr sender)
@@ -28,39 +29,61 @@ static void make_arp(uint8_t frame[ARP], struct in_addr sender)
 	memset(frame + 32, 0, 10);
 }
 
-static void make_ack(uint8_t bytes[DHCP], struct in_addr given)
+/* A DHCP message about the guest's address, as it is on the wire. */
+static void make_dhcp(uint8_t bytes[DHCP], uint8_t operation, uint8_t type, struct frame *f)
 {
-	static const uint8_t options[] = { 99, 130, 83, 99, 0, 51, 4, 0, 0, 1, 0, 53, 1, 5, 255 };
-	struct frame f = { .source_port = 67, .target_port = 68 };
+	const uint8_t options[] = { 99, 130, 83, 99, 0, 51, 4, 0, 0, 1, 0, 53, 1, type, 255 };
+	const uint32_t xid = htonl(XID);
 	uint8_t *m = bytes + FRAME_HEADERS;
 
 	memset(bytes, 0, DHCP);
-	m[0] = 2;
+	m[0] = operation;
 	m[1] = 1;
 	m[2] = 6;
-	memcpy(m + 16, &given, sizeof(given));
+	memcpy(m + 4, &xid, sizeof(xid));
 	memcpy(m + 28, mac, 6);
 	memcpy(m + 236, options, sizeof(options));
-	memcpy(f.to, mac, 6);
-	f.payload = (struct slice){ m, DHCP - FRAME_HEADERS };
-	assert_int_equal(frame_build(bytes, &f), DHCP);
+	f->payload = (struct slice){ m, DHCP - FRAME_HEADERS };
+	assert_int_equal(frame_build(bytes, f), DHCP);
 }
 
-static bool learns(const uint8_t *frame, size_t len, struct learnt *found)
+static void make_ack(uint8_t bytes[DHCP], struct in_addr given)
 {
-	return learn_frame((struct slice){ frame, len }, mac, found);
+	struct frame f = { .source_port = 67, .target_port = 68 };
+
+	memcpy(f.to, mac, 6);
+	make_dhcp(bytes, 2, 5, &f);
+	memcpy(bytes + FRAME_HEADERS + 16, &given, sizeof(given));
+}
+
+static void make_question(uint8_t bytes[DHCP], uint8_t type)
+{
+	struct frame f = { .source_port = 68, .target_port = 67 };
+
+	memset(f.to, 0xff, 6);
+	memcpy(f.from, mac, 6);
+	make_dhcp(bytes, 1, type, &f);
+}
+
+static enum learn_kind shows(const uint8_t *frame, size_t len, struct learn_hint *hint)
+{
+	return learn_frame((struct slice){ frame, len }, mac, hint);
+}
+
+static bool learns(const uint8_t *frame, size_t len, struct learn_hint *hint)
+{
+	return shows(frame, len, hint) != LEARN_NOTHING;
 }
 
 static void test_arp(void **state)
 {
 	uint8_t frame[ARP + 18] = { 0 };
-	struct learnt found;
+	struct learn_hint found;
 
 	(void)state;
 	make_arp(frame, address);
-	assert_true(learns(frame, ARP, &found));
+	assert_int_equal(shows(frame, ARP, &found), LEARN_ARP);
 	assert_int_equal(found.address.s_addr, address.s_addr);
-	assert_false(found.by_dhcp);
 	assert_true(learns(frame, sizeof(frame), &found));
 	for (size_t n = 0; n < ARP; n++)
 		assert_false(learns(frame, n, &found));
@@ -71,7 +94,7 @@ static void test_arp_of_others(void **state)
 	/* source, type, hardware, protocol, lengths, sender's MAC */
 	static const size_t at[] = { 6, 11, 12, 13, 14, 15, 16, 17, 18, 19, 22, 27 };
 	uint8_t frame[ARP];
-	struct learnt found;
+	struct learn_hint found;
 
 	(void)state;
 	for (size_t i = 0; i < array_size(at); i++) {
@@ -86,7 +109,7 @@ static void test_addresses_of_no_host(void **state)
 {
 	static const uint8_t bad[] = { 0, 127, 224, 239, 240, 255 };
 	uint8_t arp[ARP], ack[DHCP];
-	struct learnt found;
+	struct learn_hint found;
 
 	(void)state;
 	for (size_t i = 0; i < array_size(bad); i++) {
@@ -102,13 +125,13 @@ static void test_addresses_of_no_host(void **state)
 static void test_ack(void **state)
 {
 	uint8_t frame[DHCP];
-	struct learnt found;
+	struct learn_hint found;
 
 	(void)state;
 	make_ack(frame, address);
-	assert_true(learns(frame, DHCP, &found));
+	assert_int_equal(shows(frame, DHCP, &found), LEARN_GIVEN);
 	assert_int_equal(found.address.s_addr, address.s_addr);
-	assert_true(found.by_dhcp);
+	assert_int_equal(found.xid, htonl(XID));
 	memset(frame, 0xff, 6);
 	assert_true(learns(frame, DHCP, &found));
 	for (size_t n = 0; n < DHCP; n++)
@@ -135,7 +158,7 @@ static void test_acks_of_others(void **state)
 		{ OPTIONS + 9, 3 }, /* NAK */
 	};
 	uint8_t frame[DHCP];
-	struct learnt found;
+	struct learn_hint found;
 
 	(void)state;
 	for (size_t i = 0; i < array_size(flips); i++) {
@@ -149,7 +172,7 @@ static void test_acks_of_others(void **state)
 static void test_options_to_the_end(void **state)
 {
 	uint8_t frame[DHCP];
-	struct learnt found;
+	struct learn_hint found;
 	uint8_t *end = frame + DHCP;
 
 	(void)state;
@@ -167,6 +190,41 @@ static void test_options_to_the_end(void **state)
 	assert_true(learns(frame, DHCP, &found));
 }
 
+static void test_questions(void **state)
+{
+	uint8_t frame[DHCP];
+	struct learn_hint found;
+
+	(void)state;
+	for (unsigned type = 0; type < 256; type++) {
+		make_question(frame, (uint8_t)type);
+		assert_int_equal(shows(frame, DHCP, &found),
+				 type == 1 || type == 3 ? LEARN_ASKED : LEARN_NOTHING);
+	}
+	make_question(frame, 3);
+	assert_true(learns(frame, DHCP, &found));
+	assert_int_equal(found.xid, htonl(XID));
+	for (size_t n = 0; n < DHCP; n++)
+		assert_false(learns(frame, n, &found));
+}
+
+static void test_questions_of_others(void **state)
+{
+	/* from, the ports, operation, chaddr, cookie */
+	static const size_t at[] = {
+		6, 11, 35, 37, FRAME_HEADERS, FRAME_HEADERS + 33, FRAME_HEADERS + 237
+	};
+	uint8_t frame[DHCP];
+	struct learn_hint found;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(at); i++) {
+		make_question(frame, 3);
+		frame[at[i]] ^= 1;
+		assert_false(learns(frame, DHCP, &found));
+	}
+}
+
 static bool takes(struct learner *l, const uint8_t *frame, size_t len, uint64_t now)
 {
 	struct learnt found;
@@ -174,23 +232,56 @@ static bool takes(struct learner *l, const uint8_t *frame, size_t len, uint64_t 
 	return learner_take(l, (struct slice){ frame, len }, now, &found);
 }
 
+static bool is_answered(struct learner *l, struct in_addr given, uint64_t now)
+{
+	uint8_t question[DHCP], ack[DHCP];
+
+	make_question(question, 3);
+	make_ack(ack, given);
+	assert_false(takes(l, question, DHCP, now));
+	return takes(l, ack, DHCP, now);
+}
+
+static void test_an_answer_to_nothing(void **state)
+{
+	uint8_t question[DHCP], ack[DHCP];
+	struct learner l;
+
+	(void)state;
+	make_question(question, 1);
+	make_ack(ack, address);
+	learner_init(&l, mac, 1000);
+	assert_false(takes(&l, ack, DHCP, 1000));
+	assert_false(takes(&l, question, DHCP, 1000));
+	/* to another question; too late */
+	ack[FRAME_HEADERS + 7] ^= 1;
+	assert_false(takes(&l, ack, DHCP, 1000));
+	ack[FRAME_HEADERS + 7] ^= 1;
+	assert_false(takes(&l, ack, DHCP, 1000 + LEARN_ANSWER_MS));
+	assert_true(takes(&l, ack, DHCP, 1000 + LEARN_ANSWER_MS - 1));
+	/* a second one */
+	make_ack(ack, (struct in_addr){ 0x0802000a });
+	assert_false(takes(&l, ack, DHCP, 1000));
+	assert_false(takes(&l, question, DHCP, 1000));
+	assert_true(takes(&l, ack, DHCP, 1000));
+}
+
 static void test_only_news_are_told(void **state)
 {
-	uint8_t arp[ARP], ack[DHCP];
+	uint8_t arp[ARP];
 	struct learner l;
 
 	(void)state;
 	make_arp(arp, address);
-	make_ack(ack, address);
 	learner_init(&l, mac, 1000);
 	assert_true(takes(&l, arp, ARP, 1000));
 	assert_false(takes(&l, arp, ARP, 1000));
-	assert_true(takes(&l, ack, DHCP, 1000));
-	assert_false(takes(&l, ack, DHCP, 1000));
+	assert_true(is_answered(&l, address, 1000));
+	assert_false(is_answered(&l, address, 1000));
 	assert_false(takes(&l, arp, ARP, 1000));
 	make_arp(arp, (struct in_addr){ 0x0802000a });
 	assert_true(takes(&l, arp, ARP, 1000));
-	assert_true(takes(&l, ack, DHCP, 1000));
+	assert_true(is_answered(&l, address, 1000));
 }
 
 static void test_ten_each_second(void **state)
@@ -219,6 +310,9 @@ int main(void)
 		cmocka_unit_test(test_ack),
 		cmocka_unit_test(test_acks_of_others),
 		cmocka_unit_test(test_options_to_the_end),
+		cmocka_unit_test(test_questions),
+		cmocka_unit_test(test_questions_of_others),
+		cmocka_unit_test(test_an_answer_to_nothing),
 		cmocka_unit_test(test_only_news_are_told),
 		cmocka_unit_test(test_ten_each_second),
 	};

@@ -33,6 +33,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -41,6 +42,7 @@
 #include "base/lock.h"
 #include "net/doors.h"
 #include "net/flows.h"
+#include "net/network_address.h"
 #include "net/nft.h"
 #include "net/tap.h"
 #include "net/uplink.h"
@@ -83,14 +85,6 @@ int network_lock(struct error *err)
 	return lock_dir(AT_FDCWD, LOCK_DIR, LOCK_WAIT, err);
 }
 
-static bool has_link(const struct survey *s, const char *name)
-{
-	for (size_t i = 0; i < s->links.len; i++)
-		if (strcmp(s->links.items[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 /* What the list says; -ENOENT where the filter is not there. */
 static int ask_filter(const char *list, int lock, struct str *answer, struct error *err)
 {
@@ -110,15 +104,15 @@ static unsigned count_ours(const struct rtnl_links *links)
 }
 
 /* The connections of a guest whose keeper was killed. */
-static int forget_flows_of(const char *tap, struct error *err)
+static int forget_flows_of(struct netfilter *nf, const char *tap, struct error *err)
 {
 	struct in_addr address;
-	int r = subnet_interface_address(tap, &address) ? flows_forget(address, err) : 0;
+	int r = subnet_interface_address(tap, &address) ? flows_forget(nf, address, err) : 0;
 
 	return r < 0 ? r : 0;
 }
 
-static int forget_all_flows(int lock, struct error *err)
+static int forget_all_flows(struct netfilter *nf, int lock, struct error *err)
 {
 	cleanup_(rules_taps_release) struct rules_taps taps = VEC_INIT;
 	auto_str answer = STR_INIT;
@@ -126,19 +120,19 @@ static int forget_all_flows(int lock, struct error *err)
 
 	rules_read_taps(answer.ptr, &taps);
 	for (size_t i = 0; r == 0 && i < taps.len; i++)
-		r = forget_flows_of(taps.items[i].name, err);
+		r = forget_flows_of(nf, taps.items[i].name, err);
 	return r;
 }
 
 /* There is no guest (any more): the host becomes as it was. */
-static int remove_skeleton(int lock, struct error *err)
+static int remove_skeleton(struct netfilter *nf, int lock, struct error *err)
 {
 	auto_strings opened = VEC_INIT;
 	auto_str text = STR_INIT, answer = STR_INIT;
 	int r = doors_close_all(lock, err);
 
 	if (r == 0)
-		r = forget_all_flows(lock, err);
+		r = forget_all_flows(nf, lock, err);
 	if (r == 0)
 		r = ask_filter(RULES_LIST_OPENED, lock, &answer, err);
 	if (r == -ENOENT)
@@ -151,16 +145,16 @@ static int remove_skeleton(int lock, struct error *err)
 	return nft_run(&text, lock, NULL, err);
 }
 
-static int look_around(struct survey *s, struct rtnl *nl, int lock, struct error *err)
+static int look_around(struct survey *s, struct network *net, int lock, struct error *err)
 {
 	auto_str answer = STR_INIT;
-	int r = rtnl_list_links(nl, &s->links, err);
+	int r = rtnl_list_links(&net->nl, &s->links, err);
 
 	if (r < 0)
 		return r;
 	/* the first guest begins with nothing, whatever state the filter was left in */
 	if (count_ours(&s->links) == 0)
-		r = remove_skeleton(lock, err);
+		r = remove_skeleton(&net->netfilter, lock, err);
 	else
 		r = ask_filter(RULES_LIST_TAPS, lock, &answer, err);
 	if (r < 0 && r != -ENOENT)
@@ -192,98 +186,6 @@ static int close_unfiltered(struct network *net, const struct survey *s, struct 
 		if (r < 0 && !rtnl_is_gone(r))
 			return r;
 	}
-	return 0;
-}
-
-static bool is_ours(const struct survey *s, unsigned index)
-{
-	for (size_t i = 0; i < s->links.len; i++)
-		if (s->links.items[i].index == index)
-			return s->links.items[i].group == RULES_GROUP;
-	return false;
-}
-
-static int conflict(const struct subnet *subnet, struct error *err)
-{
-	char text[INET_ADDRSTRLEN];
-	struct in_addr network = { htonl(subnet->network) };
-
-	(void)inet_ntop(AF_INET, &network, text, sizeof(text));
-	return error_set(
-		err, EADDRINUSE,
-		"the subnet %s/%u is in use on this host: set another one in '" NET_CONF_PATH "'",
-		text, subnet->prefix);
-}
-
-/* Does the host itself reach a part of the subnet otherwise than by our taps? */
-static int check_free(struct network *net, const struct survey *s, const struct subnet *subnet,
-		      struct in_addr address, struct error *err)
-{
-	struct rtnl_route route;
-	int r = rtnl_find_route(&net->nl, address, &route, err);
-
-	if (r <= 0)
-		return r;
-	if (route.prefix >= subnet->prefix && !is_ours(s, route.index))
-		return conflict(subnet, err);
-	return 0;
-}
-
-/* Return: 1 the address is free; 0 it is taken; or error. */
-static int is_free(struct network *net, const struct survey *s, const struct subnet *subnet,
-		   struct in_addr address, struct error *err)
-{
-	char name[SUBNET_NAME_SIZE];
-	struct rtnl_route route;
-	int r = rtnl_find_route(&net->nl, address, &route, err);
-
-	if (r < 0)
-		return r;
-	if (r > 0 && route.prefix == 32)
-		return 0;
-	if (r > 0 && route.prefix >= subnet->prefix)
-		return conflict(subnet, err);
-	subnet_interface(address, name);
-	return !has_link(s, name);
-}
-
-/* It cannot have the address that it must have. */
-static int refuse_address(const struct subnet *subnet, struct in_addr wanted, struct error *err)
-{
-	char text[INET_ADDRSTRLEN];
-
-	(void)inet_ntop(AF_INET, &wanted, text, sizeof(text));
-	if (subnet_has_guest(subnet, wanted))
-		return error_set(err, EADDRINUSE, "the address %s is another VM's", text);
-	return error_set(err, EADDRNOTAVAIL,
-			 "the address %s is not one of the subnet for VMs (" NET_CONF_PATH ")",
-			 text);
-}
-
-static int choose_address(struct network *net, const struct survey *s, const struct subnet *subnet,
-			  const struct net_start *start_with, struct error *err)
-{
-	struct in_addr wanted = start_with->wanted;
-	uint32_t start = subnet_start(net->guest.mac), count = subnet_guests(subnet);
-	int r = check_free(net, s, subnet, subnet_gateway(subnet), err);
-
-	if (r < 0)
-		return r;
-	net->guest.address = wanted;
-	r = subnet_has_guest(subnet, wanted) ? is_free(net, s, subnet, wanted, err) : 0;
-	if (r == 0 && start_with->fixed)
-		return refuse_address(subnet, wanted, err);
-	for (uint32_t i = 0; r == 0 && i < count; i++) {
-		net->guest.address = subnet_guest(subnet, start % count + i);
-		r = is_free(net, s, subnet, net->guest.address, err);
-	}
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return error_set(err, EADDRNOTAVAIL,
-				 "all %u addresses for VMs are taken: set a larger subnet in "
-				 "'" NET_CONF_PATH "'",
-				 count);
 	return 0;
 }
 
@@ -342,28 +244,54 @@ static int make_sockets(struct network *net, struct error *err)
 	return net->dns_tcp < 0 ? net->dns_tcp : 0;
 }
 
-/* One transaction: what others left, the skeleton, the interfaces to open, this guest. */
+/* The guest's chains are there, and drop all. */
+static int install_policy(struct network *net, struct error *err)
+{
+	auto_nft_batch batch;
+
+	nft_batch_init(&batch, &net->netfilter, RULES_FAMILY, RULES_TABLE);
+	rules_set_policy(&batch, net->guest.name, &net->policy);
+	for (size_t i = 0; i < net->granted.count; i++)
+		rules_add_named(&batch, net->guest.name, net->granted.items[i].address);
+	return nft_batch_commit(&batch, err);
+}
+
+static int number_tables(struct network *net, struct network_tables *tables, struct error *err)
+{
+	int r = nft_table_number(&net->netfilter, RULES_FAMILY, RULES_TABLE, &tables->inet, err);
+
+	return r < 0 ? r
+		     : nft_table_number(&net->netfilter, NFPROTO_NETDEV, RULES_TABLE,
+					&tables->netdev, err);
+}
+
+/*
+ * One transaction: what others left, the skeleton, the interfaces to open, this guest; then its
+ * policy.
+ */
 static int install_filter(struct network *net, const struct survey *s, int lock, struct error *err)
 {
 	auto_str text = STR_INIT;
 	int r;
 
 	for (size_t i = 0; i < s->taps.len; i++)
-		if (!has_link(s, s->taps.items[i].name))
+		if (!rtnl_link_named(&s->links, s->taps.items[i].name))
 			rules_sweep_guest(&text, s->taps.items[i].name, s->taps.items[i].gateway);
 	rules_add_skeleton(&text);
 	for (size_t i = 0; i < net->opened.len; i++)
 		rules_add_opened(&text, net->opened.items[i]);
 	if (tap_host_forwards())
 		rules_clear_opened(&text);
-	rules_add_guest(&text, &net->guest, &net->policy);
-	for (size_t i = 0; i < net->granted.count; i++)
-		rules_add_named(&text, net->guest.name, net->granted.items[i].address);
+	rules_add_guest(&text, &net->guest);
 	net->filtered = true;
 	r = nft_run(&text, lock, NULL, err);
+	if (r == 0)
+		r = number_tables(net, &net->tables, err);
+	if (r == 0)
+		r = install_policy(net, err);
 	for (size_t i = 0; r == 0 && i < s->taps.len; i++)
-		if (!has_link(s, s->taps.items[i].name))
-			r = forget_flows_of(s->taps.items[i].name, err);
+		if (!rtnl_link_named(&s->links, s->taps.items[i].name))
+			r = forget_flows_of(&net->netfilter, s->taps.items[i].name, err);
 	return r;
 }
 
@@ -384,17 +312,20 @@ static int find_place(struct network *net, const struct net_conf *conf,
 		      const struct net_start *start, struct survey *s, int lock, struct error *err)
 {
 	const struct subnet *subnet = subnet_of(conf, start->mode);
-	int r = rtnl_open(&net->nl, err);
+	int r = netfilter_open(&net->netfilter, err);
 
 	memcpy(net->guest.mac, start->mac, sizeof(net->guest.mac));
 	net->guest.gateway = subnet_gateway(subnet);
 	net->guest.prefix = subnet->prefix;
+	/* the last one: where it is open, network_down() undoes, with both */
 	if (r == 0)
-		r = look_around(s, &net->nl, lock, err);
+		r = rtnl_open(&net->nl, err);
+	if (r == 0)
+		r = look_around(s, net, lock, err);
 	if (r == 0)
 		r = close_unfiltered(net, s, err);
 	if (r == 0)
-		r = choose_address(net, s, subnet, start, err);
+		r = network_choose_address(net, &s->links, subnet, start, err);
 	if (r == 0)
 		subnet_interface(net->guest.address, net->guest.name);
 	return r;
@@ -428,36 +359,25 @@ int network_up(struct network *net, const struct net_conf *conf, const struct ne
 	if (r == 0)
 		r = doors_open(&net->guest, lock, err);
 	if (r == 0)
-		r = flows_forget(net->guest.address, err);
+		r = flows_forget(&net->netfilter, net->guest.address, err);
 	if (r >= 0)
 		r = uplink_open(&net->opened, err);
 	return r < 0 ? r : open_tap(net, err);
 }
 
-/* Is the guest's part of the filter there? Return: 1, 0, or error. */
-static int is_filtered(const struct network *net, struct error *err)
+/* Have the tables with our part of the filter been taken away? Return: 1, 0, or error. */
+static int has_lost_filter(struct network *net, struct error *err)
 {
-	struct net_drops ignored;
-	int r = network_count(net, &ignored, err);
-
-	return r == -ENOENT ? 0 : r < 0 ? r : 1;
-}
-
-/* Has our part of the filter been taken away? Return: 1, 0, or error. */
-static int has_lost_filter(const struct network *net, struct error *err)
-{
+	struct network_tables now;
 	int r;
 
-	switch (nft_read_news(net->events, "linzer")) {
-	case NFT_NOTHING:
+	if (!nft_read_news(net->events))
 		return 0;
-	case NFT_NEWS_LOST: /* hundreds of guests' changes at once, rather than that */
-		r = is_filtered(net, err);
-		return r < 0 ? r : !r;
-	case NFT_TABLE_REMOVED:
-	default:
-		return 1;
-	}
+	r = number_tables(net, &now, err);
+	if (r < 0)
+		return r;
+	return !now.inet || now.inet != net->tables.inet || !now.netdev ||
+	       now.netdev != net->tables.netdev;
 }
 
 /* What was opened while there was no filter is judged as any open flow is. */
@@ -473,7 +393,7 @@ int network_look_after(struct network *net, struct error *err)
 	if (r < 0)
 		return r;
 	lock = network_lock(err);
-	r = lock < 0 ? lock : look_around(&s, &net->nl, lock, err);
+	r = lock < 0 ? lock : look_around(&s, net, lock, err);
 	if (r == 0)
 		r = close_unfiltered(net, &s, err);
 	if (r == 0)
@@ -514,7 +434,7 @@ static int leave_filter(struct network *net, int lock, struct error *err)
 	if (r <= 0)
 		return r < 0 ? r : remove_elements(net, lock, err);
 	uplink_restore(&net->opened); /* the filter's list may be lost */
-	return remove_skeleton(lock, err);
+	return remove_skeleton(&net->netfilter, lock, err);
 }
 
 /* And what the kernel still knows of its connections, for who gets the address next. */
@@ -524,7 +444,7 @@ static int delete_tap(struct network *net, struct error *err)
 
 	if (r < 0 && !rtnl_is_gone(r))
 		return r;
-	r = flows_forget(net->guest.address, err);
+	r = flows_forget(&net->netfilter, net->guest.address, err);
 	return r < 0 ? r : 0;
 }
 
@@ -574,5 +494,6 @@ int network_down(struct network *net, struct error *err)
 	strings_release(&net->opened);
 	policy_release(&net->policy);
 	rtnl_close(&net->nl);
+	netfilter_close(&net->netfilter);
 	return r;
 }

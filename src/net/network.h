@@ -10,6 +10,7 @@
 #include "net/conf.h"
 #include "net/granted.h"
 #include "net/helper.h"
+#include "net/netfilter.h"
 #include "net/rtnl.h"
 #include "net/rules.h"
 
@@ -18,20 +19,25 @@ struct network {
 	struct policy policy;
 	struct granted granted; /* by the policy's names */
 	struct rtnl nl;
+	struct netfilter netfilter;
 	unsigned index; /* 0 before the tap is there */
 	uint32_t mtu;
 	uint8_t host_mac[6]; /* the tap's own */
 	bool filtered; /* its elements may be in the filter */
+	struct network_tables {
+		uint64_t inet, netdev;
+	} tables; /* the numbers of those that its elements are in */
 	struct strings opened; /* interfaces whose forwarding this keeper turned on */
 	int events; /* of the filter */
 	int tap; /* held to the end: nobody else can have its name before we cleaned up */
 	int dhcp; /* packet socket */
 	int dns_udp, dns_tcp;
 };
-#define NETWORK_INIT                                                                      \
-	{                                                                                 \
-		.policy = POLICY_INIT, .nl = RTNL_INIT, .opened = VEC_INIT, .events = -1, \
-		.tap = -1, .dhcp = -1, .dns_udp = -1, .dns_tcp = -1                       \
+#define NETWORK_INIT                                                                    \
+	{                                                                               \
+		.policy = POLICY_INIT, .nl = RTNL_INIT, .netfilter = NETFILTER_INIT,    \
+		.opened = VEC_INIT, .events = -1, .tap = -1, .dhcp = -1, .dns_udp = -1, \
+		.dns_tcp = -1                                                           \
 	}
 
 /*

@@ -21,6 +21,7 @@ enum { DNS_PORT = 53, PROTOCOL_TCP = IPPROTO_TCP, PROTOCOL_UDP = IPPROTO_UDP };
 struct review {
 	struct network *net;
 	struct rtnl_links links;
+	bool listed; /* the links are, from the first flow that asks */
 	bool broken; /* a route could not be looked up: what is not known goes */
 	bool *used; /* of each granted address, or NULL */
 };
@@ -31,8 +32,13 @@ static void review_release(struct review *r)
 }
 #define auto_review cleanup_(review_release) struct review
 
-static bool is_tap(const struct review *r, unsigned index)
+static bool is_tap(struct review *r, unsigned index)
 {
+	struct error ignored = ERROR_INIT;
+
+	if (!r->listed && rtnl_list_links(&r->net->nl, &r->links, &ignored) < 0)
+		r->broken = true;
+	r->listed = true;
 	for (size_t i = 0; i < r->links.len; i++)
 		if (r->links.items[i].index == index)
 			return r->links.items[i].group == RULES_GROUP;
@@ -91,19 +97,18 @@ static bool is_refused(void *arg, const struct flow *flow)
 int network_cut_flows(struct network *net, struct error *err)
 {
 	auto_review r = { .net = net, .links = VEC_INIT };
-	int code = rtnl_list_links(&net->nl, &r.links, err);
+	int code = flows_review(&net->netfilter, net->guest.address, is_refused, &r, err);
 
-	if (code == 0)
-		code = flows_review(net->guest.address, is_refused, &r, err);
 	return code < 0 ? code : 0;
 }
 
-/* Addresses of names that @policy does not have are taken out by @text. */
-static void remove_names(const struct network *net, const struct policy *policy, struct str *text)
+/* Addresses of names that @policy does not have are taken out by @batch. */
+static void remove_names(const struct network *net, const struct policy *policy,
+			 struct nft_batch *batch)
 {
 	for (size_t i = 0; i < net->granted.count; i++)
 		if (!granted_by(&net->granted, i, &policy->names))
-			rules_remove_named(text, net->guest.name, net->granted.items[i].address);
+			rules_remove_named(batch, net->guest.name, net->granted.items[i].address);
 }
 
 static void forget_names(struct network *net)
@@ -113,21 +118,33 @@ static void forget_names(struct network *net)
 			granted_remove(&net->granted, i);
 }
 
-static int apply(const struct str *text, struct error *err)
+static struct nft_batch batch_of(struct network *net)
 {
-	auto_fd lock = network_lock(err);
+	struct nft_batch batch;
 
-	return lock < 0 ? lock : nft_run(text, lock, NULL, err);
+	nft_batch_init(&batch, &net->netfilter, RULES_FAMILY, RULES_TABLE);
+	return batch;
+}
+
+static int apply(struct nft_batch *batch, struct error *err)
+{
+	auto_fd lock = -1;
+
+	/* a guest's lookup of a name must not wait for nothing */
+	if (nft_batch_is_empty(batch))
+		return 0;
+	lock = network_lock(err);
+	return lock < 0 ? lock : nft_batch_commit(batch, err);
 }
 
 int network_set_policy(struct network *net, struct policy *policy, struct error *err)
 {
-	auto_str text = STR_INIT;
+	auto_nft_batch batch = batch_of(net);
 	int r;
 
-	remove_names(net, policy, &text);
-	rules_set_policy(&text, net->guest.name, policy);
-	r = apply(&text, err);
+	remove_names(net, policy, &batch);
+	rules_set_policy(&batch, net->guest.name, policy);
+	r = apply(&batch, err);
 	if (r < 0)
 		return r;
 	policy_release(&net->policy);
@@ -154,7 +171,7 @@ int network_grant(struct network *net, size_t name, const struct in_addr *addres
 {
 	size_t before = net->granted.count;
 	struct error refused = ERROR_INIT;
-	auto_str text = STR_INIT;
+	auto_nft_batch batch = batch_of(net);
 	int r = 1;
 
 	for (size_t i = 0; r >= 0 && i < count; i++) {
@@ -163,11 +180,11 @@ int network_grant(struct network *net, size_t name, const struct in_addr *addres
 			r = granted_add(&net->granted, net->policy.names.items[name], addresses[i],
 					ttl, clock_ms());
 		if (r > 0)
-			rules_add_named(&text, net->guest.name, addresses[i]);
+			rules_add_named(&batch, net->guest.name, addresses[i]);
 	}
 	if (r < 0 && r != -ENOSPC)
 		return r;
-	if (text.len == 0 || apply(&text, &refused) == 0)
+	if (apply(&batch, &refused) == 0)
 		return r != -ENOSPC;
 	net->granted.count = before;
 	return 0;
@@ -190,9 +207,9 @@ int network_expire(struct network *net, struct error *err)
 	bool used[GRANTED_MAX] = { false };
 	struct review r = { .net = net, .links = VEC_INIT, .used = used };
 	uint64_t now = clock_ms();
-	auto_str text = STR_INIT;
+	auto_nft_batch batch = batch_of(net);
 
-	if (flows_review(net->guest.address, note_use, &r, err) < 0)
+	if (flows_review(&net->netfilter, net->guest.address, note_use, &r, err) < 0)
 		return -err->code;
 	for (size_t i = net->granted.count; i-- > 0;) {
 		struct grant *g = &net->granted.items[i];
@@ -203,10 +220,10 @@ int network_expire(struct network *net, struct error *err)
 			g->until = now + GRANTED_LIFE_MS;
 			continue;
 		}
-		rules_remove_named(&text, net->guest.name, g->address);
+		rules_remove_named(&batch, net->guest.name, g->address);
 		granted_remove(&net->granted, i);
 	}
-	return text.len ? apply(&text, err) : 0;
+	return apply(&batch, err);
 }
 
 static int count_one(const struct network *net, enum rules_drop which, uint64_t *drops,

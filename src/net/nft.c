@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/nft.h"
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/filter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/process.h"
+#include "net/netfilter.h"
 
 enum {
 	ANSWER_MAX = 16 * 1024 * 1024,
 	TIME_LIMIT_MS = 10 * 1000,
 	LOCK_FD = 3,
-	EVENT_MAX = 32 * 1024,
-	EVENTS_MAX = 1024 * 1024, /* that wait: a policy of some thousand rules */
+	REQUEST_MAX = 256,
+	NAME_AT = 40, /* of the program, in a generation's message: behind two numbers */
 };
 
 static const char *find_nft(void)
@@ -57,63 +62,83 @@ int nft_run(const struct str *text, int lock, struct str *answer, struct error *
 			 "nft failed: %s", errors.ptr);
 }
 
+/*
+ * Of a transaction's news the one that ends it: its generation, with whose it was. The
+ * names of all that changed would come to each keeper of the host otherwise, for every guest that
+ * starts. What one keeper's batch does (its program's name is in there, 40 bytes behind the
+ * beginning) takes nothing from another one's guest.
+ */
+static int hear_generations(int fd)
+{
+	const uint32_t type = htons(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, type, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME_AT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x6c696e7a, 0, 3), /* linz */
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME_AT + 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x65722d6e, 0, 1), /* er-n */
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog program = { array_size(code), code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
 int nft_watch(struct error *err)
 {
 	const struct sockaddr_nl group = {
 		.nl_family = AF_NETLINK,
 		.nl_groups = 1U << (NFNLGRP_NFTABLES - 1),
 	};
-	const int room = EVENTS_MAX;
 	auto_fd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&group, sizeof(group)) < 0)
+	if (fd < 0 || hear_generations(fd) < 0 ||
+	    bind(fd, (const struct sockaddr *)&group, sizeof(group)) < 0)
 		return error_errno(err, "cannot watch the filter");
-	/* refused outside the first user namespace: news are lost a little earlier */
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return take_fd(&fd);
 }
 
-/* mnl_attr_for_each() is not clean with -Wconversion, parsing by callbacks is. */
-static int read_table_name(const struct nlattr *a, void *arg)
+bool nft_read_news(int watch)
 {
-	const char **name = arg;
+	char news;
+	bool any = false;
 
-	if (mnl_attr_get_type(a) == NFTA_TABLE_NAME &&
-	    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) == 0)
-		*name = mnl_attr_get_str(a);
+	/* ENOBUFS: more came than the socket holds */
+	while (recv(watch, &news, sizeof(news), MSG_DONTWAIT | MSG_TRUNC) >= 0 || errno == ENOBUFS)
+		any = true;
+	return any;
+}
+
+static int read_number(const struct nlattr *a, void *arg)
+{
+	uint64_t *number = arg;
+
+	if (mnl_attr_get_type(a) == NFTA_TABLE_HANDLE && mnl_attr_validate(a, MNL_TYPE_U64) == 0)
+		*number = be64toh(mnl_attr_get_u64(a));
 	return MNL_CB_OK;
 }
 
-static bool removes_table(const struct nlmsghdr *header, const char *name)
+static int read_table(const struct nlmsghdr *header, void *number)
 {
-	const char *removed = "";
-
-	if (header->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE))
-		return false;
-	(void)mnl_attr_parse(header, sizeof(struct nfgenmsg), read_table_name, &removed);
-	return strcmp(removed, name) == 0;
+	return mnl_attr_parse(header, sizeof(struct nfgenmsg), read_number, number);
 }
 
-/* Is there one that removes the table among the @len bytes of messages? */
-static bool tells_removal(const void *news, int len, const char *name)
+int nft_table_number(struct netfilter *nf, uint8_t family, const char *table, uint64_t *number,
+		     struct error *err)
 {
-	for (const struct nlmsghdr *h = news; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
-		if (removes_table(h, name))
-			return true;
-	return false;
-}
+	char bytes[REQUEST_MAX];
+	struct nlmsghdr *header =
+		netfilter_begin(nf, bytes, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_ACK,
+				family);
+	int r;
 
-enum nft_news nft_read_news(int watch, const char *name)
-{
-	uint64_t news[EVENT_MAX / sizeof(uint64_t)];
-	ssize_t n;
-
-	while ((n = recv(watch, news, sizeof(news), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
-		if (n > (ssize_t)sizeof(news))
-			return NFT_NEWS_LOST;
-		if (tells_removal(news, (int)n, name))
-			return NFT_TABLE_REMOVED;
-	}
-	/* else ENOBUFS: more came than the socket holds */
-	return errno == EAGAIN || errno == EINTR ? NFT_NOTHING : NFT_NEWS_LOST;
+	*number = 0;
+	mnl_attr_put_strz(header, NFTA_TABLE_NAME, table);
+	r = netfilter_talk(nf, header, header->nlmsg_len, read_table, number);
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	errno = -r;
+	return error_errno(err, "cannot read the filter");
 }

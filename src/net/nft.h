@@ -3,10 +3,12 @@
 #define NET_NFT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/str.h"
 
 struct error;
+struct netfilter;
 
 /*
  * Run `nft -f -` by absolute path and with an empty environment on @text: one
@@ -19,12 +21,18 @@ struct error;
 int nft_run(const struct str *text, int lock, struct str *answer, struct error *err) must_use_;
 
 /*
- * A socket that is readable when anybody changed the rules of this network
- * namespace. Return: fd or error.
+ * A socket that is readable when anybody but a keeper's nft_batch changed the rules
+ * of this network namespace. Return: fd or error.
  */
 int nft_watch(struct error *err) must_use_;
-enum nft_news { NFT_NOTHING, NFT_TABLE_REMOVED, NFT_NEWS_LOST };
-/* Read what it has: was a table of this name removed? With news lost, it may have been. */
-enum nft_news nft_read_news(int watch, const char *name) must_use_;
+/* Read all that it has. Was there anything? */
+bool nft_read_news(int watch);
+/*
+ * The @number that the kernel gave the table when it was made; another one of that name has another
+ * number, even if it has the same chains (somebody saved them and loaded them again). 0: there is
+ * no such table. Return: 0 or error.
+ */
+int nft_table_number(struct netfilter *nf, uint8_t family, const char *table, uint64_t *number,
+		     struct error *err) must_use_;
 
 #endif

@@ -120,7 +120,7 @@ static int execute(struct pasta *p, const char *dir, const char *pools, int list
 	if (r == -E_MISSING_TOOL)
 		return error_set(err, E_MISSING_TOOL,
 				 "a network without root needs pasta (package 'passt') or, once, "
-				 "'make install-caps'");
+				 "'make install-caps' and to be in the group 'linzer'");
 	return r;
 }
 
@@ -195,7 +195,7 @@ int pasta_explain(struct pasta *p, struct error *err)
 		return error_wrap(
 			err,
 			"this host restricts user namespaces (root can run 'sysctl -w %s' "
-			"or 'make install-caps')",
+			"or 'make install-caps' and add you to the group 'linzer')",
 			hint);
 	return -err->code;
 }

@@ -23,7 +23,8 @@ struct resolvers {
 	unsigned count;
 };
 
-/* The addresses of @text's nameserver lines; 127.0.0.1 where there is none. */
+/* The addresses of @text's nameserver lines, a link-local one with its interface ("fe80::1%eth0");
+ * 127.0.0.1 where there is none. */
 void resolvers_parse(struct slice text, struct resolvers *resolvers);
 /*
  * Send on @sock one byte, and with 1 a fresh socket of @type connected to

@@ -40,6 +40,25 @@ static void test_addresses(void **state)
 	assert_v4(&r, 2, "10.0.0.3");
 }
 
+/* The kernel's first interface in every namespace is lo. */
+static void test_link_local(void **state)
+{
+	static const char *const scopes[] = { "lo", "1" };
+	struct sockaddr_in6 a;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(scopes); i++) {
+		auto_free char *text = str_format("nameserver fe80::53%%%s\n", scopes[i]);
+		struct resolvers r = parse(text);
+
+		assert_int_equal(r.count, 1);
+		memcpy(&a, &r.items[0], sizeof(a));
+		assert_int_equal(a.sin6_family, AF_INET6);
+		assert_int_equal(a.sin6_scope_id, 1);
+		assert_true(IN6_IS_ADDR_LINKLOCAL(&a.sin6_addr));
+	}
+}
+
 static void test_none(void **state)
 {
 	static const char *const texts[] = {
@@ -50,6 +69,13 @@ static void test_none(void **state)
 		"nameserver x.example",
 		"nameserver 1.2.3",
 		" nameserver 10.0.0.1",
+		"nameserver 10.0.0.1%lo",
+		"nameserver fe80::1%",
+		"nameserver fe80::1%0",
+		"nameserver fe80::1%nonesuch",
+		"nameserver fe80::1%4294967297",
+		"nameserver fe80::1%1x",
+		"nameserver 2001:db8::1%lo",
 		"nameserver 0000000000000000000000000000000000000000000000000000000",
 	};
 
@@ -66,6 +92,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_link_local),
 		cmocka_unit_test(test_none),
 	};
 

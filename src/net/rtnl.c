@@ -171,3 +171,11 @@ int rtnl_delete_link(struct rtnl *nl, unsigned index, struct error *err)
 	info->ifi_index = (int)index;
 	return rtnl_do(nl, &r, "delete the tap", err);
 }
+
+const struct rtnl_link *rtnl_link_named(const struct rtnl_links *links, const char *name)
+{
+	for (size_t i = 0; i < links->len; i++)
+		if (strcmp(links->items[i].name, name) == 0)
+			return &links->items[i];
+	return NULL;
+}

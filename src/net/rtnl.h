@@ -44,6 +44,8 @@ struct rtnl_link {
 	bool up; /* set so; it may have no carrier */
 };
 DEFINE_VEC(rtnl_links, struct rtnl_link)
+/* The link of that name, or NULL; it is @links'. */
+const struct rtnl_link *rtnl_link_named(const struct rtnl_links *links, const char *name);
 
 /* Append every interface. */
 int rtnl_list_links(struct rtnl *nl, struct rtnl_links *links, struct error *err) must_use_;

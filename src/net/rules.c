@@ -3,6 +3,7 @@
 #include "net/prefix.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
  */
 #define PORTS "32768-65535"
 
+_Static_assert((int)RULES_FAMILY == (int)NFPROTO_INET, "see there");
 _Static_assert(RULES_GROUP == 19546, "GROUP is RULES_GROUP in decimal");
 
 /* Idempotent: what is there stays as it is. */
@@ -31,9 +33,11 @@ static const char declarations[] =
 	"add set " INET " gateways { type ifname . ipv4_addr; }\n"
 	"add set " INET " ported { type inet_proto; }\n"
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
-	"add map " INET " out { type ifname : verdict; }\n"
-	"add map " INET " in { type ifname : verdict; }\n"
+	"add map " INET " leaving { type ifname : verdict; }\n"
+	"add map " INET " entering { type ifname : verdict; }\n"
 	"add chain " INET " related\n"
+	"add chain " INET " leave\n"
+	"add chain " INET " enter\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
 	"add chain " INET " forward { type filter hook forward priority filter - 10; }\n"
 	"add chain " INET " output { type filter hook output priority filter - 10; }\n"
@@ -48,12 +52,20 @@ static const char declarations[] =
  * policy forbids. An error belongs to a flow, but not yet to who sends it: NAT would carry a
  * guest's error about another one's flow to that one.
  * What was judged comes as early as may be: every packet of a flow but the first looks for it.
+ * A policy's chain is gone to, not jumped to: what it passes goes on after the jump to leave or
+ * enter, and what no element sends to a policy is dropped there.
  */
 static const char skeleton_rules[] =
 	"add element " INET " ported { tcp, udp }\n"
 	"flush chain " INET " related\n"
 	"add rule " INET " related iifname . ct original ip saddr @guests accept\n"
 	"add rule " INET " related iifname . ct reply ip saddr @guests accept\n"
+	"flush chain " INET " leave\n"
+	"add rule " INET " leave iifname vmap @leaving\n"
+	"add rule " INET " leave drop\n"
+	"flush chain " INET " enter\n"
+	"add rule " INET " enter oifname vmap @entering\n"
+	"add rule " INET " enter drop\n"
 	"flush chain " INET " input\n"
 	"add rule " INET " input iifgroup != " GROUP " ip saddr @addresses drop\n"
 	"add rule " INET " input iifgroup != " GROUP " accept\n"
@@ -70,7 +82,7 @@ static const char skeleton_rules[] =
 	"iifname . ct original ip daddr @gateways accept\n"
 	"add rule " INET " input ct state != new drop\n"
 	"add rule " INET " input tcp flags & (fin | syn | rst | ack) != syn drop\n"
-	"add rule " INET " input iifname vmap @out\n"
+	"add rule " INET " input jump leave\n"
 	"flush chain " INET " forward\n"
 	"add rule " INET " forward iifgroup " GROUP " ct state established accept\n"
 	"add rule " INET " forward iifgroup " GROUP " ct state new ct status confirmed accept\n"
@@ -91,8 +103,8 @@ static const char skeleton_rules[] =
 	"add rule " INET " forward oifgroup " GROUP " oifname . ip daddr != @guests drop\n"
 	"add rule " INET " forward ct state != new drop\n"
 	"add rule " INET " forward tcp flags & (fin | syn | rst | ack) != syn drop\n"
-	"add rule " INET " forward iifname vmap @out\n"
-	"add rule " INET " forward oifname vmap @in\n"
+	"add rule " INET " forward jump leave\n"
+	"add rule " INET " forward oifgroup " GROUP " jump enter\n"
 	"flush chain " INET " output\n"
 	"add rule " INET " output oifgroup != " GROUP " accept\n"
 	"add rule " INET " output meta nfproto != ipv4 drop\n"
@@ -101,7 +113,7 @@ static const char skeleton_rules[] =
 	"add rule " INET " output meta l4proto icmp ct state related accept\n"
 	"add rule " INET " output ct state != new drop\n"
 	"add rule " INET " output tcp flags & (fin | syn | rst | ack) != syn drop\n"
-	"add rule " INET " output oifname vmap @in\n"
+	"add rule " INET " output jump enter\n"
 	"flush chain " INET " service\n"
 	"add rule " INET " service iifgroup " GROUP " udp dport 53 "
 	"redirect to :iifname . ip daddr . meta l4proto map @services\n"
@@ -206,10 +218,10 @@ static void delete_gate(struct str *text, const char *name)
 	str_addf(text, "delete chain " NETDEV " %s\n", name);
 }
 
-void rules_add_guest(struct str *text, const struct rules_guest *guest, const struct policy *policy)
+void rules_add_guest(struct str *text, const struct rules_guest *guest)
 {
 	add_gate(text, guest);
-	rules_add_policy(text, guest->name, policy);
+	rules_add_policy(text, guest->name);
 	add_elements(text, guest);
 }
 

@@ -3,7 +3,8 @@
 #define NET_RULES_H
 
 /*
- * The filter as text for `nft -f -`: pure functions that append to a string.
+ * The filter as text for `nft -f -`, and what changes of it as a batch of messages
+ * (net/nft_batch.h): pure functions that append to either.
  *
  * Theory of operation
  *
@@ -16,16 +17,17 @@
  * What belongs to a flow that has passed once (conntrack calls it confirmed) passes, in both
  * directions; "established" would be only what has been answered, and a one-way flow of UDP
  * would pay for the policy with each packet. A new flow is looked up in the maps
- * `out` (by the interface where it comes from) and `in` (where it goes to), which
- * jump to the guest's own chains: the policy. So a packet costs the same
+ * `leaving` (by the interface where it comes from) and `entering` (where it goes to), which
+ * send it to the guest's own chains: the policy. Whom they do not know is dropped, also where
+ * somebody emptied them. So a packet costs the same
  * whether two or a thousand guests run, and one without a new flow costs no
  * policy at all. A new TCP flow begins with SYN: one that was cut cannot come back
  * from the middle, in whichever direction.
  *
  * Of guest NAME there are the chains o-NAME and i-NAME (flows that it opens, and
- * that others open to it), od-NAME and id-NAME, which count and drop, and for policies
- * of more than one stage o0-NAME and so on; where the policy has names, the set
- * n-NAME of the addresses that they gave.
+ * that others open to it), od-NAME and id-NAME, which count and drop, o0-NAME and so on for the
+ * stages of policies that have more than one, and the set n-NAME of the addresses that the
+ * policy's names gave.
  *
  * All elements and chains of a guest come and go in one transaction
  * together with its element of the map taps (interface : gateway). So what
@@ -44,11 +46,15 @@
 
 #include "base/str.h"
 #include "base/vec.h"
+#include "net/nft_batch.h"
 #include "net/policy.h"
 #include "net/subnet.h"
 
 /* The interface group of all taps ("LZ"). */
 enum { RULES_GROUP = 0x4c5a };
+/* The table of routed cards, in the family of both inet and netdev. */
+#define RULES_TABLE "linzer"
+enum { RULES_FAMILY = 1 }; /* NFPROTO_INET; the kernel's header is at odds with the C library's */
 
 struct rules_guest {
 	char name[SUBNET_NAME_SIZE];
@@ -61,22 +67,21 @@ struct rules_guest {
 
 /* Tables, sets, chains if absent; the skeleton's rules anew. */
 void rules_add_skeleton(struct str *text);
-/* Right also where all or a part of this same guest is there. */
-void rules_add_guest(struct str *text, const struct rules_guest *guest,
-		     const struct policy *policy);
+/* Right also where all or a part of this same guest is there. Its policy drops all. */
+void rules_add_guest(struct str *text, const struct rules_guest *guest);
 /* Right whatever of the skeleton or the guest is there. */
 void rules_remove_guest(struct str *text, const struct rules_guest *guest);
 /*
- * The policy of the guest @name (net/rules_policy.c): its chains, counters and elements of
- * the maps; in place of the one it had (the counters go on, and so does the set of its names'
- * addresses); and all of it gone, whatever of it is there.
+ * The policy of the guest @name (net/rules_policy.c): its chains, closed, the empty set of its
+ * names' addresses, its elements of the maps; in place of the one it had (the counters go on, and
+ * so does the set); and all of it gone, whatever of it is there.
  */
-void rules_add_policy(struct str *text, const char *name, const struct policy *policy);
-void rules_set_policy(struct str *text, const char *name, const struct policy *policy);
+void rules_add_policy(struct str *text, const char *name);
+void rules_set_policy(struct nft_batch *batch, const char *name, const struct policy *policy);
 void rules_remove_policy(struct str *text, const char *name);
 /* An address that one of the policy's names gave comes or goes. */
-void rules_add_named(struct str *text, const char *name, struct in_addr address);
-void rules_remove_named(struct str *text, const char *name, struct in_addr address);
+void rules_add_named(struct nft_batch *batch, const char *name, struct in_addr address);
+void rules_remove_named(struct nft_batch *batch, const char *name, struct in_addr address);
 /* Remove the guest of which taps said @name : @gateway. */
 void rules_sweep_guest(struct str *text, const char *name, struct in_addr gateway);
 /* @name: rules_is_plain_name(). */

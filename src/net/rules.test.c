@@ -41,15 +41,13 @@ static void test_golden(void **state)
 {
 	struct rules_guest g = addressed();
 	auto_str text = STR_INIT, golden = STR_INIT;
-	auto_policy policy = POLICY_INIT;
 	struct error err = ERROR_INIT;
 
 	(void)state;
 	str_adds(&text, "## skeleton\n");
 	rules_add_skeleton(&text);
 	str_adds(&text, "## guest\n");
-	policy_add_mode(&policy, NET_SHARED);
-	rules_add_guest(&text, &g, &policy);
+	rules_add_guest(&text, &g);
 	str_adds(&text, "## opened\n");
 	rules_clear_opened(&text);
 	rules_add_opened(&text, "eth0");

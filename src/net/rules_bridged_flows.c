@@ -8,7 +8,7 @@
 #include "base/attr.h"
 #include "net/prefix.h"
 #include "net/rules_bridged.h"
-#include "net/rules_stage.h"
+#include "net/rules_words.h"
 
 /* The words by which the two directions of packets differ. */
 struct way {
@@ -51,47 +51,20 @@ void rules_add_known_flows(struct str *text, const struct rules_card *card)
 			 ways[i].pass);
 }
 
-/* Other guests are machines of the LAN as any other. */
-static const char *match_kinds(enum policy_direction direction, uint8_t kinds)
-{
-	if (kinds == (POLICY_WORLD | POLICY_HOST))
-		return "";
-	if (direction == POLICY_OUT)
-		return kinds == POLICY_HOST ? "fib daddr type local " : "fib daddr type != local ";
-	return kinds == POLICY_HOST ? "fib saddr type local " : "fib saddr type != local ";
-}
-
-struct table_name {
-	char text[sizeof("netdev ") + NET_NAME_MAX];
-};
-
-static struct rules_words words_of(const struct rules_card *card, const struct way *way,
-				   struct table_name *table)
-{
-	(void)snprintf(table->text, sizeof(table->text), "netdev %s", card->name);
-	return (struct rules_words){
-		.table = table->text,
-		.direction = way->direction,
-		.kinds = POLICY_WORLD | POLICY_HOST,
-		.match = match_kinds,
-		.block = way->direction == POLICY_OUT ? "drop_out" : "drop_in",
-	};
-}
-
 /* What a policy says of one direction. */
 struct tally {
 	bool stages[POLICY_STAGES]; /* which have rules */
 	bool any, ports;
 };
 
-static struct tally tally(const struct policy *policy, const struct rules_words *words)
+static struct tally tally(const struct policy *policy, const struct rules_writer *writer)
 {
 	struct tally t = { 0 };
 
 	for (enum policy_stage s = POLICY_HOST_WIDE; s < POLICY_STAGES; s++)
-		t.any |= t.stages[s] = rules_has_stage(words, &policy->rules, s);
+		t.any |= t.stages[s] = rules_has_stage(writer, &policy->rules, s);
 	for (size_t i = 0; i < policy->rules.len; i++)
-		if (policy->rules.items[i].directions & (unsigned)words->direction)
+		if (policy->rules.items[i].directions & (unsigned)writer->direction)
 			t.ports |= rules_has_ports(&policy->rules.items[i]);
 	return t;
 }
@@ -177,23 +150,37 @@ static void flush_policy(struct str *text, const struct rules_card *card)
 	}
 }
 
-static void add_stages(struct str *text, const struct rules_words *words, const struct way *way,
+static void add_stages(struct rules_words *words, const struct way *way,
 		       const struct policy *policy)
 {
 	for (enum policy_stage s = POLICY_HOST_WIDE; s < POLICY_STAGES; s++) {
 		auto_free char *chain = str_format("rules_%s_%u", way->name, s);
+		struct rules_writer writer = rules_words_writer(words);
 
-		rules_add_stage(text, words, chain, &policy->rules, s);
+		words->chain = chain;
+		rules_add_stage(&writer, &policy->rules, s);
 	}
+}
+
+static struct rules_words words_of(struct str *text, const struct rules_card *card,
+				   const struct way *way)
+{
+	return (struct rules_words){
+		.text = text,
+		.table = card->name,
+		.block = way->direction == POLICY_OUT ? "drop_out" : "drop_in",
+		.direction = way->direction,
+	};
 }
 
 void rules_set_card_policy(struct str *text, const struct rules_card *card,
 			   const struct policy *policy)
 {
-	struct table_name table;
-	struct rules_words words[] = { words_of(card, &ways[0], &table),
-				       words_of(card, &ways[1], &table) };
-	struct tally tallies[] = { tally(policy, &words[0]), tally(policy, &words[1]) };
+	struct rules_words words[] = { words_of(text, card, &ways[0]),
+				       words_of(text, card, &ways[1]) };
+	struct rules_writer writers[] = { rules_words_writer(&words[0]),
+					  rules_words_writer(&words[1]) };
+	struct tally tallies[] = { tally(policy, &writers[0]), tally(policy, &writers[1]) };
 	bool any = tallies[0].any || tallies[1].any;
 
 	flush_policy(text, card);
@@ -205,7 +192,7 @@ void rules_set_card_policy(struct str *text, const struct rules_card *card,
 				 w->pass);
 			continue;
 		}
-		add_stages(text, &words[i], w, policy);
+		add_stages(&words[i], w, policy);
 		add_rest(text, card, w, &tallies[i]);
 		add_flow(text, card, w, &tallies[i]);
 	}

@@ -1,157 +1,241 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A policy as chains of one guest with a routed card. */
+/*
+ * A policy as chains of one guest with a routed card. They are declared by nft's text,
+ * closed; what is in them comes, and changes, by transactions of our own.
+ *
+ * Of each direction ("o", "i"): a chain for each stage but the last one ("o0", "o1"), the last one
+ * in the guest's chain itself ("o"), where a flow's first packet goes to, and one that
+ * counts and drops ("od").
+ */
 
-#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
 
-#include "net/prefix.h"
 #include "net/rules.h"
 #include "net/rules_stage.h"
 
-#define INET "inet linzer"
-#define GROUP "19546"
+#define INET "inet " RULES_TABLE
 
-/*
- * How the rules tell one kind of remote. An interface that a packet does not have
- * (to or from the host) matches neither form of a group.
- */
-static const char *match_kinds(enum policy_direction direction, uint8_t kinds)
+enum { CHAIN_MAX = sizeof("o0-") + SUBNET_NAME_SIZE };
+
+/* The rules of one direction on their way into one chain. */
+struct side {
+	struct nft_batch *batch;
+	enum policy_direction direction;
+	char chain[CHAIN_MAX];
+	char block[CHAIN_MAX];
+	char named[CHAIN_MAX]; /* set of the addresses that the policy's names gave */
+};
+
+static void name_set(char set[CHAIN_MAX], const char *name)
 {
-	bool out = direction == POLICY_OUT;
-
-	switch (kinds) {
-	case POLICY_ALL:
-		return "";
-	case POLICY_WORLD:
-		return out ? "oifgroup != " GROUP " " : "iifgroup != " GROUP " ";
-	case POLICY_GUESTS:
-		return out ? "oifgroup " GROUP " " : "iifgroup " GROUP " ";
-	case POLICY_HOST:
-		return out ? "fib daddr type local " : "fib saddr type local ";
-	case POLICY_WORLD | POLICY_GUESTS:
-		return out ? "fib daddr type != local " : "fib saddr type != local ";
-	default: /* one line each */
-		return NULL;
-	}
+	(void)snprintf(set, CHAIN_MAX, "n-%s", name);
 }
 
-/* The last stage that has rules, or 0. */
-static enum policy_stage last_stage(const struct rules_words *words,
-				    const struct policy_rules *rules)
+static bool is_out(const struct side *s)
+{
+	return s->direction == POLICY_OUT;
+}
+
+static enum nft_field remote_address(const struct side *s)
+{
+	return is_out(s) ? NFT_TARGET_ADDRESS : NFT_SOURCE_ADDRESS;
+}
+
+/* The others take a line for each kind. */
+static bool tells(uint8_t kinds)
+{
+	return kinds == POLICY_ALL || kinds == POLICY_WORLD || kinds == POLICY_GUESTS ||
+	       kinds == POLICY_HOST || kinds == (POLICY_WORLD | POLICY_GUESTS);
+}
+
+/*
+ * An interface that a packet does not have (to or from the host) matches neither form of a
+ * group.
+ */
+static void begin_rule(const struct side *s, uint8_t kinds)
+{
+	nft_begin_rule(s->batch, s->chain);
+	if (kinds == POLICY_WORLD || kinds == POLICY_GUESTS)
+		nft_match_group(s->batch, is_out(s), RULES_GROUP, kinds == POLICY_GUESTS);
+	else if (kinds != POLICY_ALL)
+		nft_match_local(s->batch, remote_address(s), kinds == POLICY_HOST);
+}
+
+static void match_ports(const struct side *s, enum nft_field field,
+			const struct policy_ports *ports)
+{
+	if (rules_are_ports(ports))
+		nft_match_ports(s->batch, field, ports->first, ports->last);
+}
+
+static void match_protocol(const struct side *s, const struct policy_rule *rule)
+{
+	if (rule->protocol)
+		nft_match_protocol(s->batch, rule->protocol);
+	else if (rules_has_ports(rule))
+		nft_match_protocol_in(s->batch, "ported");
+}
+
+static void add_line(void *arg, const struct policy_rule *rule, uint8_t kinds)
+{
+	const struct side *s = arg;
+	bool out = is_out(s);
+
+	begin_rule(s, kinds);
+	if (rule->named)
+		nft_match_address_in(s->batch, remote_address(s), s->named);
+	if (rule->remote_prefix)
+		nft_match_prefix(s->batch, remote_address(s), rule->remote, rule->remote_prefix);
+	if (rule->guest_prefix)
+		nft_match_prefix(s->batch, out ? NFT_SOURCE_ADDRESS : NFT_TARGET_ADDRESS,
+				 rule->guest, rule->guest_prefix);
+	match_protocol(s, rule);
+	match_ports(s, out ? NFT_TARGET_PORT : NFT_SOURCE_PORT, &rule->remote_ports);
+	match_ports(s, out ? NFT_SOURCE_PORT : NFT_TARGET_PORT, &rule->guest_ports);
+	nft_end_rule_goto(s->batch, rule->pass ? NULL : s->block);
+}
+
+static void add_map(void *arg, const struct nft_ranges *ranges, uint8_t kinds)
+{
+	const struct side *s = arg;
+	struct nft_map map = nft_add_map(s->batch, ranges, s->block);
+
+	begin_rule(s, kinds);
+	nft_end_rule_map(s->batch, remote_address(s), &map);
+}
+
+/* The last stage that has rules, or the first. */
+static enum policy_stage last_stage(const struct rules_writer *w, const struct policy_rules *rules)
 {
 	enum policy_stage last = POLICY_HOST_WIDE;
 
 	for (enum policy_stage s = POLICY_HOST_WIDE; s < POLICY_STAGES; s++)
-		if (rules_has_stage(words, rules, s))
+		if (rules_has_stage(w, rules, s))
 			last = s;
 	return last;
 }
 
-/* The last stage stands in the guest's chain itself, the others in one of their own before it. */
-static void add_direction(struct str *text, const struct rules_words *words, const char *name,
-			  char side, const struct policy_rules *rules)
+static void name_chain(struct side *s, char letter, int stage, const char *name)
 {
-	auto_free char *entry = str_format("%c-%s", side, name);
-	enum policy_stage last = last_stage(words, rules);
-
-	for (enum policy_stage s = POLICY_HOST_WIDE; s < last; s++) {
-		auto_free char *chain = str_format("%c%u-%s", side, s, name);
-
-		if (!rules_has_stage(words, rules, s))
-			continue;
-		str_addf(text, "add chain " INET " %s\n", chain);
-		rules_add_stage(text, words, chain, rules, s);
-		str_addf(text, "add rule " INET " %s jump %s\n", entry, chain);
-	}
-	rules_add_stage(text, words, entry, rules, last);
+	if (stage < 0)
+		(void)snprintf(s->chain, sizeof(s->chain), "%c-%s", letter, name);
+	else
+		(void)snprintf(s->chain, sizeof(s->chain), "%c%d-%s", letter, stage, name);
 }
 
-/* The chains of @side, empty; those of single stages gone; whatever was there. */
-static void clear_side(struct str *text, const char *name, char side)
+static void jump_to_stage(struct side *s, char letter, enum policy_stage stage, const char *name)
 {
-	str_addf(text, "add chain " INET " %c-%s\n", side, name);
-	str_addf(text, "flush chain " INET " %c-%s\n", side, name);
-	for (enum policy_stage s = POLICY_HOST_WIDE; s < POLICY_MODE; s++) {
-		str_addf(text, "add chain " INET " %c%u-%s\n", side, s, name);
-		str_addf(text, "flush chain " INET " %c%u-%s\n", side, s, name);
-		str_addf(text, "delete chain " INET " %c%u-%s\n", side, s, name);
-	}
+	char to[CHAIN_MAX];
+
+	name_chain(s, letter, (int)stage, name);
+	memcpy(to, s->chain, sizeof(to));
+	name_chain(s, letter, -1, name);
+	nft_begin_rule(s->batch, s->chain);
+	nft_end_rule_jump(s->batch, to);
 }
 
-static void set_side(struct str *text, const char *name, char side, enum policy_direction direction,
+static void set_side(struct nft_batch *batch, const char *name, enum policy_direction direction,
 		     const struct policy *policy)
 {
-	auto_free char *block = str_format("%cd-%s", side, name);
-	auto_free char *named = str_format("n-%s", name);
-	const struct rules_words words = {
-		.table = INET,
-		.direction = direction,
-		.kinds = POLICY_ALL,
-		.match = match_kinds,
-		.block = block,
-		.named = named,
-	};
+	char letter = direction == POLICY_OUT ? 'o' : 'i';
+	struct side s = { .batch = batch, .direction = direction };
+	struct rules_writer w = { direction, POLICY_ALL, tells, add_line, add_map, &s };
+	enum policy_stage last = last_stage(&w, &policy->rules);
 
-	clear_side(text, name, side);
-	add_direction(text, &words, name, side, &policy->rules);
+	name_set(s.named, name);
+	(void)snprintf(s.block, sizeof(s.block), "%cd-%s", letter, name);
+	name_chain(&s, letter, -1, name);
+	nft_flush_chain(batch, s.chain);
+	for (enum policy_stage stage = POLICY_HOST_WIDE; stage < POLICY_MODE; stage++) {
+		name_chain(&s, letter, (int)stage, name);
+		nft_flush_chain(batch, s.chain);
+		if (stage >= last || !rules_has_stage(&w, &policy->rules, stage))
+			continue;
+		rules_add_stage(&w, &policy->rules, stage);
+		jump_to_stage(&s, letter, stage, name);
+	}
+	name_chain(&s, letter, -1, name);
+	rules_add_stage(&w, &policy->rules, last);
 }
 
-void rules_set_policy(struct str *text, const char *name, const struct policy *policy)
+void rules_set_policy(struct nft_batch *batch, const char *name, const struct policy *policy)
 {
-	set_side(text, name, 'o', POLICY_OUT, policy);
-	set_side(text, name, 'i', POLICY_IN, policy);
+	set_side(batch, name, POLICY_OUT, policy);
+	set_side(batch, name, POLICY_IN, policy);
+}
+
+static const char sides[] = { 'o', 'i' };
+
+/* Whatever is there: all chains of @side, the guest's own one closed. */
+static void add_chains(struct str *text, const char *name, char side)
+{
+	str_addf(text,
+		 "add chain " INET " %1$cd-%2$s\n"
+		 "flush chain " INET " %1$cd-%2$s\n"
+		 "add rule " INET " %1$cd-%2$s counter drop\n"
+		 "add chain " INET " %1$c0-%2$s\n"
+		 "add chain " INET " %1$c1-%2$s\n"
+		 "add chain " INET " %1$c-%2$s\n"
+		 "flush chain " INET " %1$c-%2$s\n"
+		 "add rule " INET " %1$c-%2$s goto %1$cd-%2$s\n",
+		 side, name);
+}
+
+static void delete_chains(struct str *text, const char *name, char side)
+{
+	str_addf(text,
+		 "flush chain " INET " %1$c-%2$s\n"
+		 "flush chain " INET " %1$c0-%2$s\n"
+		 "flush chain " INET " %1$c1-%2$s\n"
+		 "flush chain " INET " %1$cd-%2$s\n"
+		 "delete chain " INET " %1$c-%2$s\n"
+		 "delete chain " INET " %1$c0-%2$s\n"
+		 "delete chain " INET " %1$c1-%2$s\n"
+		 "delete chain " INET " %1$cd-%2$s\n",
+		 side, name);
 }
 
 static void add_dispatch(struct str *text, const char *name)
 {
-	str_addf(text, "add element " INET " out { \"%s\" : jump o-%s }\n", name, name);
-	str_addf(text, "add element " INET " in { \"%s\" : jump i-%s }\n", name, name);
+	str_addf(text, "add element " INET " leaving { \"%s\" : goto o-%s }\n", name, name);
+	str_addf(text, "add element " INET " entering { \"%s\" : goto i-%s }\n", name, name);
 }
 
-static void add_counting(struct str *text, const char *name, char side)
-{
-	str_addf(text, "add chain " INET " %cd-%s\n", side, name);
-	str_addf(text, "flush chain " INET " %cd-%s\n", side, name);
-	str_addf(text, "add rule " INET " %cd-%s counter drop\n", side, name);
-}
-
-void rules_add_policy(struct str *text, const char *name, const struct policy *policy)
+void rules_add_policy(struct str *text, const char *name)
 {
 	str_addf(text, "add set " INET " n-%s { type ipv4_addr; }\n", name);
-	add_counting(text, name, 'o');
-	add_counting(text, name, 'i');
-	rules_set_policy(text, name, policy);
+	str_addf(text, "flush set " INET " n-%s\n", name);
+	for (size_t i = 0; i < array_size(sides); i++)
+		add_chains(text, name, sides[i]);
 	add_dispatch(text, name);
 }
 
 void rules_remove_policy(struct str *text, const char *name)
 {
-	static const char sides[] = { 'o', 'i' };
-
-	for (size_t i = 0; i < array_size(sides); i++) {
-		clear_side(text, name, sides[i]);
-		add_counting(text, name, sides[i]);
-	}
-	add_dispatch(text, name);
-	str_addf(text, "delete element " INET " out { \"%s\" }\n", name);
-	str_addf(text, "delete element " INET " in { \"%s\" }\n", name);
-	for (size_t i = 0; i < array_size(sides); i++) {
-		str_addf(text, "flush chain " INET " %cd-%s\n", sides[i], name);
-		str_addf(text, "delete chain " INET " %c-%s\n", sides[i], name);
-		str_addf(text, "delete chain " INET " %cd-%s\n", sides[i], name);
-	}
-	str_addf(text, "add set " INET " n-%s { type ipv4_addr; }\n", name);
+	rules_add_policy(text, name);
+	str_addf(text, "delete element " INET " leaving { \"%s\" }\n", name);
+	str_addf(text, "delete element " INET " entering { \"%s\" }\n", name);
+	for (size_t i = 0; i < array_size(sides); i++)
+		delete_chains(text, name, sides[i]);
 	str_addf(text, "delete set " INET " n-%s\n", name);
 }
 
-void rules_add_named(struct str *text, const char *name, struct in_addr address)
+void rules_add_named(struct nft_batch *batch, const char *name, struct in_addr address)
 {
-	str_addf(text, "add element " INET " n-%s { %s }\n", name, dotted(address).text);
+	char set[CHAIN_MAX];
+
+	name_set(set, name);
+	nft_add_address(batch, set, address);
 }
 
 /* Added first: it may have gone with a filter that was taken away. */
-void rules_remove_named(struct str *text, const char *name, struct in_addr address)
+void rules_remove_named(struct nft_batch *batch, const char *name, struct in_addr address)
 {
-	rules_add_named(text, name, address);
-	str_addf(text, "delete element " INET " n-%s { %s }\n", name, dotted(address).text);
+	char set[CHAIN_MAX];
+
+	name_set(set, name);
+	nft_add_address(batch, set, address);
+	nft_remove_address(batch, set, address);
 }

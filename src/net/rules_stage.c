@@ -1,109 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/rules_stage.h"
-#include "net/prefix.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-/* Where the lines go. */
-struct generator {
-	struct str *text;
-	const struct rules_words *words;
-	const char *chain;
-};
+enum { COMPARED_MAX = 1 << 20 }; /* ranges with rules: more costs more than the elements */
 
-static void add_verdict(const struct generator *g, bool pass)
-{
-	if (pass)
-		str_adds(g->text, "return");
-	else
-		str_addf(g->text, "goto %s", g->words->block);
-}
-
-/* The beginning of a line about remotes of @kinds. */
-static void begin_line(const struct generator *g, uint8_t kinds)
-{
-	str_addf(g->text, "add rule %s %s %s", g->words->table, g->chain,
-		 g->words->match(g->words->direction, kinds));
-}
-
-/* What of the rule's remotes can be told apart. */
-static uint8_t kinds_of(const struct generator *g, const struct policy_rule *rule)
-{
-	return rule->remotes & g->words->kinds;
-}
-
-static bool is_out(const struct generator *g)
-{
-	return g->words->direction == POLICY_OUT;
-}
-
-static void add_prefix(const struct generator *g, const char *field, struct in_addr address,
-		       unsigned prefix)
-{
-	if (prefix)
-		str_addf(g->text, "ip %s %s/%u ", field, dotted(address).text, prefix);
-}
-
-static bool has_ports(const struct policy_ports *ports)
+bool rules_are_ports(const struct policy_ports *ports)
 {
 	return ports->first != 0 || ports->last != UINT16_MAX;
 }
 
-static void add_ports(const struct generator *g, const char *field,
-		      const struct policy_ports *ports)
-{
-	if (!has_ports(ports))
-		return;
-	str_addf(g->text, "th %s %u", field, ports->first);
-	/* nft refuses a range of one */
-	if (ports->last != ports->first)
-		str_addf(g->text, "-%u", ports->last);
-	str_adds(g->text, " ");
-}
-
 bool rules_has_ports(const struct policy_rule *rule)
 {
-	return has_ports(&rule->remote_ports) || has_ports(&rule->guest_ports);
+	return rules_are_ports(&rule->remote_ports) || rules_are_ports(&rule->guest_ports);
 }
 
-static void add_protocol(const struct generator *g, const struct policy_rule *rule)
+/* What of the rule's remotes can be told apart. */
+static uint8_t kinds_of(const struct rules_writer *w, const struct policy_rule *rule)
 {
-	if (rule->protocol)
-		str_addf(g->text, "meta l4proto %u ", rule->protocol);
-	else if (rules_has_ports(rule))
-		str_adds(g->text, "meta l4proto @ported ");
+	return rule->remotes & w->kinds;
 }
 
-/* The line of @rule for remotes of @kinds. */
-static void add_line(const struct generator *g, const struct policy_rule *rule, uint8_t kinds)
-{
-	bool out = is_out(g);
-
-	begin_line(g, kinds);
-	if (rule->named)
-		str_addf(g->text, "ip %s @%s ", out ? "daddr" : "saddr", g->words->named);
-	add_prefix(g, out ? "daddr" : "saddr", rule->remote, rule->remote_prefix);
-	add_prefix(g, out ? "saddr" : "daddr", rule->guest, rule->guest_prefix);
-	add_protocol(g, rule);
-	add_ports(g, out ? "dport" : "sport", &rule->remote_ports);
-	add_ports(g, out ? "sport" : "dport", &rule->guest_ports);
-	add_verdict(g, rule->pass);
-	str_adds(g->text, "\n");
-}
-
-static void add_rule(const struct generator *g, const struct policy_rule *rule)
+static void add_rule(const struct rules_writer *w, const struct policy_rule *rule)
 {
 	static const uint8_t kinds[] = { POLICY_WORLD, POLICY_HOST, POLICY_GUESTS };
-	uint8_t all = kinds_of(g, rule);
+	uint8_t all = kinds_of(w, rule);
 
-	if (g->words->match(g->words->direction, all)) {
-		add_line(g, rule, all);
+	if (w->tells(all)) {
+		w->add_line(w->arg, rule, all);
 		return;
 	}
 	for (size_t i = 0; i < array_size(kinds); i++)
 		if (all & kinds[i])
-			add_line(g, rule, kinds[i]);
+			w->add_line(w->arg, rule, kinds[i]);
 }
 
 /* Does it look at nothing but the remote's prefix? */
@@ -131,17 +61,17 @@ static int by_first(const void *left, const void *right)
 	return a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
-static void add_range(struct spans *ranges, uint32_t first, uint32_t last, bool pass)
+static void add_range(struct nft_ranges *ranges, uint32_t first, uint32_t last, bool pass)
 {
 	if (ranges->len) {
-		struct span *before = &ranges->items[ranges->len - 1];
+		struct nft_range *before = &ranges->items[ranges->len - 1];
 
 		if (before->pass == pass && before->last + 1 == first) {
 			before->last = last;
 			return;
 		}
 	}
-	spans_add(ranges, (struct span){ .first = first, .last = last, .pass = pass });
+	nft_ranges_add(ranges, (struct nft_range){ first, last, pass });
 }
 
 /*
@@ -151,7 +81,7 @@ static void add_range(struct spans *ranges, uint32_t first, uint32_t last, bool 
  */
 struct sweep {
 	struct spans stack; /* rank and pass: the best of it and those beneath */
-	struct spans *ranges;
+	struct nft_ranges *ranges;
 	uint64_t at; /* up to here the ranges are told */
 };
 
@@ -187,7 +117,7 @@ static void enter(struct sweep *s, struct span span)
 }
 
 /* Disjoint ranges with the verdicts of the first rule that holds them. */
-static void flatten(struct spans *prefixes, struct spans *ranges)
+static void flatten(struct spans *prefixes, struct nft_ranges *ranges)
 {
 	struct sweep s = { .stack = VEC_INIT, .ranges = ranges };
 
@@ -209,99 +139,107 @@ static struct span span_of(const struct policy_rule *rule, size_t rank)
 	return (struct span){ first, first | rest, rank, rule->pass };
 }
 
-static void add_map(const struct generator *g, const struct spans *ranges, uint8_t kinds)
+static void add_map(const struct rules_writer *w, const struct nft_ranges *ranges, uint8_t kinds)
 {
-	begin_line(g, kinds);
-	if (ranges->len == 1 && ranges->items[0].first == 0 &&
-	    ranges->items[0].last == UINT32_MAX) {
-		add_verdict(g, ranges->items[0].pass);
-		str_adds(g->text, "\n");
+	struct policy_rule all = POLICY_RULE_INIT;
+
+	if (ranges->len != 1 || ranges->items[0].first != 0 ||
+	    ranges->items[0].last != UINT32_MAX) {
+		w->add_map(w->arg, ranges, kinds);
 		return;
 	}
-	str_addf(g->text, "ip %s vmap { ", is_out(g) ? "daddr" : "saddr");
-	for (size_t i = 0; i < ranges->len; i++) {
-		const struct span *r = &ranges->items[i];
-
-		str_addf(g->text, "%s%s", i ? ", " : "",
-			 dotted((struct in_addr){ htonl(r->first) }).text);
-		if (r->last != r->first)
-			str_addf(g->text, "-%s", dotted((struct in_addr){ htonl(r->last) }).text);
-		str_adds(g->text, " : ");
-		add_verdict(g, r->pass);
-	}
-	str_adds(g->text, " }\n");
+	all.pass = ranges->items[0].pass;
+	w->add_line(w->arg, &all, kinds);
 }
 
-static bool matters(const struct rules_words *words, const struct policy_rule *rule)
+static bool matters(const struct rules_writer *w, const struct policy_rule *rule)
 {
-	return (rule->directions & (unsigned)words->direction) && (rule->remotes & words->kinds);
+	return (rule->directions & (unsigned)w->direction) && (rule->remotes & w->kinds);
 }
 
-/* Behind it no rule of the stage is left to be kept from a flow: passing it is as good as no word.
- */
-static void drop_passed(struct spans *ranges)
+/* May a rule of the stage that comes later, from @at on, block some of the range? */
+static bool is_blocked_later(const struct rules_writer *w, const struct policy_rules *rules,
+			     size_t at, enum policy_stage stage, const struct nft_range *range)
+{
+	for (; at < rules->len && rules->items[at].stage == stage; at++) {
+		const struct policy_rule *rule = &rules->items[at];
+		struct span span = span_of(rule, at);
+
+		if (!rule->pass && matters(w, rule) && span.first <= range->last &&
+		    span.last >= range->first)
+			return true;
+	}
+	return false;
+}
+
+/* Passing what no later rule is to be kept from is as good as no word. */
+static void drop_passed(const struct rules_writer *w, const struct policy_rules *rules, size_t at,
+			enum policy_stage stage, struct nft_ranges *ranges)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < ranges->len; i++)
-		if (!ranges->items[i].pass)
-			ranges->items[kept++] = ranges->items[i];
+	if (ranges->len * (rules->len - at) > COMPARED_MAX)
+		return;
+	for (size_t i = 0; i < ranges->len; i++) {
+		const struct nft_range *range = &ranges->items[i];
+
+		if (!range->pass || is_blocked_later(w, rules, at, stage, range))
+			ranges->items[kept++] = *range;
+	}
 	ranges->len = kept;
 }
 
 /* One rule, or the run of plain ones that begins with it. Return: the rules that are done. */
-static size_t add_next(const struct generator *g, const struct policy_rules *rules, size_t at)
+static size_t add_next(const struct rules_writer *w, const struct policy_rules *rules, size_t at)
 {
-	cleanup_(spans_release) struct spans prefixes = VEC_INIT, ranges = VEC_INIT;
+	cleanup_(spans_release) struct spans prefixes = VEC_INIT;
+	cleanup_(nft_ranges_release) struct nft_ranges ranges = VEC_INIT;
 	const struct policy_rule *first = &rules->items[at];
 	size_t i = at, last = at;
 
-	if (!is_plain(first) || !g->words->match(g->words->direction, kinds_of(g, first))) {
-		add_rule(g, first);
+	if (!is_plain(first) || !w->tells(kinds_of(w, first))) {
+		add_rule(w, first);
 		return 1;
 	}
 	for (; i < rules->len && rules->items[i].stage == first->stage; i++) {
 		const struct policy_rule *rule = &rules->items[i];
 
-		if (!matters(g->words, rule))
+		if (!matters(w, rule))
 			continue;
-		if (!is_plain(rule) || kinds_of(g, rule) != kinds_of(g, first))
+		if (!is_plain(rule) || kinds_of(w, rule) != kinds_of(w, first))
 			break;
 		spans_add(&prefixes, span_of(rule, i));
 		last = i;
 	}
 	if (prefixes.len == 1) {
-		add_rule(g, first);
+		add_rule(w, first);
 		return 1;
 	}
 	flatten(&prefixes, &ranges);
-	if (i == rules->len || rules->items[i].stage != first->stage)
-		drop_passed(&ranges);
+	drop_passed(w, rules, i, first->stage, &ranges);
 	if (ranges.len)
-		add_map(g, &ranges, kinds_of(g, first));
+		add_map(w, &ranges, kinds_of(w, first));
 	return last - at + 1;
 }
 
-static bool is_of(const struct rules_words *words, const struct policy_rule *rule,
+static bool is_of(const struct rules_writer *w, const struct policy_rule *rule,
 		  enum policy_stage stage)
 {
-	return rule->stage == stage && matters(words, rule);
+	return rule->stage == stage && matters(w, rule);
 }
 
-void rules_add_stage(struct str *text, const struct rules_words *words, const char *chain,
-		     const struct policy_rules *rules, enum policy_stage stage)
+void rules_add_stage(const struct rules_writer *w, const struct policy_rules *rules,
+		     enum policy_stage stage)
 {
-	const struct generator g = { text, words, chain };
-
 	for (size_t i = 0; i < rules->len;)
-		i += is_of(words, &rules->items[i], stage) ? add_next(&g, rules, i) : 1;
+		i += is_of(w, &rules->items[i], stage) ? add_next(w, rules, i) : 1;
 }
 
-bool rules_has_stage(const struct rules_words *words, const struct policy_rules *rules,
+bool rules_has_stage(const struct rules_writer *w, const struct policy_rules *rules,
 		     enum policy_stage stage)
 {
 	for (size_t i = 0; i < rules->len; i++)
-		if (is_of(words, &rules->items[i], stage))
+		if (is_of(w, &rules->items[i], stage))
 			return true;
 	return false;
 }

@@ -193,28 +193,33 @@ int tap_dhcp_socket(unsigned index, struct error *err)
 }
 
 /*
- * Untagged; what comes in: ARP; what goes out: IPv4, UDP, not a fragment, to
- * port 68. ARP has no more than 42 bytes.
+ * Untagged; what comes in: ARP, and IPv4, UDP, not a fragment, to port 67; what goes out: the same
+ * to port 68. ARP has no more than 42 bytes.
  */
 static struct sock_filter watch_filter[] = {
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT)),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 15),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 19),
+	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2 * ETH_ALEN),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 3),
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 3, 0),
-	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2 * ETH_ALEN),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 11),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 15, 0),
 	BPF_STMT(BPF_RET | BPF_K, 64),
-	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2 * ETH_ALEN),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 8),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 13),
 	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 9),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 6),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 11),
 	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ETH_HLEN + 6),
-	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x3fff, 4, 0),
+	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x3fff, 9, 0),
 	BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETH_HLEN),
 	BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN + 2),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 68, 0, 1),
-	BPF_STMT(BPF_RET | BPF_K, 4096),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 68, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 67, 0, 5),
+	BPF_JUMP(BPF_JMP | BPF_JA, 2, 0, 0),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 3, 2),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
 	BPF_STMT(BPF_RET | BPF_K, 0),
+	BPF_STMT(BPF_RET | BPF_K, 4096),
 };
 
 int tap_watch_socket(unsigned index, struct error *err)

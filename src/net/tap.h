@@ -35,8 +35,9 @@ bool tap_host_hides_addresses(void);
 /* Packets to DHCP's server port that came in by the interface. Return: fd or error. */
 int tap_dhcp_socket(unsigned index, struct error *err) must_use_;
 /*
- * What shows a bridged guest's address, whatever the filter says of it: ARP that
- * came in by the interface, and DHCP that goes out to its client port. Return: fd or error.
+ * What shows a bridged guest's address, whatever the filter says of it: ARP and DHCP to the
+ * server's port that came in by the interface, and DHCP that goes out to the client's port: so
+ * the port tells who spoke. Return: fd or error.
  */
 int tap_watch_socket(unsigned index, struct error *err) must_use_;
 /*

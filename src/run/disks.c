@@ -10,23 +10,14 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "run/disk_option.h"
+#include "run/home_path.h"
 #include "run/partition.h"
 #include "run/run.h"
 #include "store/home.h"
 
-/* "~" and "~/..." as the shell would have it; owned by the caller. */
-static char *expand_home(const char *path)
-{
-	const char *home = getenv("HOME");
-
-	if (path[0] == '~' && (path[1] == '/' || path[1] == '\0') && home)
-		return str_format("%s%s", home, path + 1);
-	return str_format("%s", path);
-}
-
 static int open_extra(const char *path, bool read_only, struct error *err)
 {
-	auto_free char *real = expand_home(path);
+	auto_free char *real = home_path_expand(path);
 	auto_fd fd = fs_open(AT_FDCWD, real,
 			     (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, err);
 	struct stat st;

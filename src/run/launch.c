@@ -164,7 +164,7 @@ static int fill_plan(struct session *session, const struct handed *h, struct err
 	plan->memory = config->memory;
 	plan->firmware_code_fd = h->code;
 	plan->firmware_vars_fd = h->vars;
-	plan->memory_fd = -1;
+	folders_fill_plan(&session->folders, plan);
 	plan->channels[0] = (struct plan_channel){ .fd = h->agent, .name = "org.linzer.agent" };
 	plan->channel_count = 1;
 	plan->qmp_fd = h->qmp;
@@ -256,6 +256,8 @@ static int on_handshake_failed(struct session *session, struct error *err)
 
 	if (n > 0)
 		session_keep_error(session, text, (size_t)n);
+	if (folders_explain(&session->folders, err) < 0)
+		return -err->code;
 	if (session->last_error[0])
 		return error_set(err, E_FAILED, "failed to start the VM: %s%s", session->last_error,
 				 session->plan.window == WINDOW_NONE ? ""
@@ -292,6 +294,9 @@ int session_launch(struct session *session, struct error *err)
 	if (r == 0)
 		r = open_sockets(session, &h, &qmp, &console, err);
 	if (r == 0)
+		r = folders_start(&session->folders, session->options->dirs, &session->identity,
+				  session->config.memory, err);
+	if (r == 0)
 		r = session_start_cards(session, h.taps, err);
 	if (r == 0)
 		r = fill_plan(session, &h, err);
@@ -300,6 +305,7 @@ int session_launch(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	handed_release(&h);
+	folders_handed(&session->folders);
 	close_disks(session);
 	r = console_start(&session->console, &session->loop, take_fd(&console), err);
 	if (r == 0)

@@ -169,7 +169,7 @@ int net_interfaces_check(const struct strings *wanted, struct error *err)
 	add_joined(&asked, wanted);
 	add_joined(&available, &names);
 	for (size_t i = 0; i < wanted->len; i++)
-		if (!contains(&names, wanted->items[i]))
+		if (strcmp(wanted->items[i], "list") == 0 || !contains(&names, wanted->items[i]))
 			return error_set(err, E_USAGE,
 					 "no bridge interfaces matched \"[%s]\", available "
 					 "interfaces: [%s]",

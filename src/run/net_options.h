@@ -44,7 +44,8 @@ int net_options_check_targets(const struct strings *allow, const struct strings 
 /* Interfaces that a card can be bridged to, sorted: all Ethernet ones of this network namespace but
  * our own and but ports of bridges. */
 int net_interfaces_list(struct strings *names, struct error *err) must_use_;
-/* Are all of @wanted among them? E_USAGE with the contract's text. */
+/* Are all of @wanted among them? "list" never is. E_USAGE with the contract's text names them all.
+ */
 int net_interfaces_check(const struct strings *wanted, struct error *err) must_use_;
 
 /* Is @fd above 2 and a connected Unix stream socket? It becomes close-on-exec. E_USAGE. */

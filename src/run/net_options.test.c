@@ -108,6 +108,11 @@ static void test_interfaces(void **state)
 	assert_int_equal(net_interfaces_check(&wanted, &err), -E_USAGE);
 	assert_true(str_starts(err.text, "no bridge interfaces matched \"[lo, nonesuch]\", "
 					 "available interfaces: ["));
+	strings_release(&wanted);
+	wanted = (struct strings)VEC_INIT;
+	strings_add(&wanted, "list");
+	assert_int_equal(net_interfaces_check(&wanted, &err), -E_USAGE);
+	assert_true(str_starts(err.text, "no bridge interfaces matched \"[list]\", "));
 }
 
 static void control(int fd, const char *text)

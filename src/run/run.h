@@ -17,12 +17,14 @@
 
 struct error;
 struct home;
+struct dir_options;
 struct net_options;
 
 struct run_options {
 	const char *name;
 	const char *root_disk; /* --root-disk-opts, or NULL */
 	struct strings disks; /* --disk, as given */
+	const struct dir_options *dirs; /* --dir */
 	bool serial;
 	const char *serial_path;
 	bool nested;

@@ -9,7 +9,7 @@
  *   claim.c      the VM is ours: running lock, MACs, pending config
  *   cards.c      its network's rules are compiled; its cards, in launch.c's time
  *   disks.c      its disks are open
- *   launch.c     network, firmware, QEMU, QMP
+ *   launch.c     folders, network, firmware, QEMU, QMP
  *   desk.c       of that, the display and what goes with it; vnc.c
  *   supervise.c  the loop: signals, QEMU's end, sockets
  *   requests.c   requests on manage.sock: freeze.c, net_request.c
@@ -26,6 +26,7 @@
 #include "run/console.h"
 #include "run/control_socket.h"
 #include "run/desk.h"
+#include "run/folders.h"
 #include "run/identity.h"
 #include "run/network.h"
 #include "run/requests.h"
@@ -67,6 +68,7 @@ struct session {
 	struct engine engine;
 	struct launch_plan plan;
 	struct identity identity;
+	struct folders folders;
 	struct network network;
 	struct in_addr wanted; /* the address that the first card is to have, 0: any; see fixed */
 	struct runtime runtime;

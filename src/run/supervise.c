@@ -7,7 +7,7 @@
  * freeze (freeze.c) has to wait, and bounds it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
- * stderr, the network keepers' sockets, the console, manage.sock, and (inside the
+ * stderr, virtiofsd's end, the network keepers' sockets, the console, manage.sock, and (inside the
  * relay) the agent's port and control.sock. The loop ends when QEMU has
  * ended; everything else only asks it to:
  *
@@ -256,6 +256,15 @@ static void on_keeper_gone(void *arg)
 	quit(session);
 }
 
+/* What hangs in the guest then is its own; the VM goes on. */
+static void on_folders_gone(void *arg, const char *why)
+{
+	const struct session *session = arg;
+
+	if (session->end == END_NOT_YET && !session->guest_shut_down)
+		(void)fprintf(stderr, "%s\n", why);
+}
+
 static void on_leased(void *arg, const struct network_card *card)
 {
 	session_show_card(arg, card);
@@ -364,6 +373,8 @@ static int open_services(struct session *session, struct error *err)
 		r = watch_all(session, err);
 	if (r == 0)
 		r = network_watch(&session->network, &session->loop, &events, err);
+	if (r == 0)
+		r = folders_watch(&session->folders, &session->loop, on_folders_gone, session, err);
 	if (r == 0 && control >= 0)
 		r = control_socket_start(&session->net_control, &session->loop, &session->network,
 					 control, err);
@@ -412,6 +423,7 @@ int run_session_init(struct session *session, struct error *err)
 		.running_lock = -1,
 		.vm_lock = -1,
 		.identity = IDENTITY_INIT,
+		.folders = FOLDERS_INIT,
 		.network = NETWORK_INIT,
 		.qemu_pidfd = -1,
 		.qemu_errors = -1,
@@ -483,6 +495,7 @@ void run_session_release(struct session *session)
 	requests_release(&session->requests);
 	control_socket_release(&session->net_control);
 	desk_release(&session->desk);
+	folders_stop(&session->folders);
 	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make install-caps` on a host with users: who is in group linzer runs networks of the host's, who is not gets what a
+user without privilege has, or one line that says what to do."""
+
+import json
+import os
+import pathlib
+import re
+
+import pytest
+
+from conftest import BUILD, ROOT
+from netlab import sh
+from people import Person, host
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and users need root")
+UID = 61500
+
+
+@pytest.fixture
+def there(tmp_path):
+    with host(tmp_path) as there:
+        for _ in range(2):  # the second time from what the first one left
+            there.install_capabilities()
+        yield there
+
+
+def person(there, name, number, *groups):
+    """Of no others' uid, with a VM "one"."""
+    there.add_user(name, UID + 10 * there.lab.number + number, *groups)
+    person = Person(there, name, UID + 10 * there.lab.number + number)
+    person("create", "--linux", "--disk-size", 1, "one", check=True)
+    return person
+
+
+def is_isolated(person):
+    """Run the VM; is the host unable to dial it?"""
+    try:
+        done = person("run", "--detach", "one")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        return json.loads(person("net", "show", "one", "--format", "json", check=True).stdout)["Isolated"]
+    finally:
+        person("stop", "one", "--timeout", 1)
+        person.end()
+
+
+def test_members_run_networks_of_the_host_and_others_their_own(there):
+    assert not is_isolated(person(there, "mia", 1, "linzer"))
+    assert is_isolated(person(there, "otto", 2))
+
+
+def test_who_has_the_capabilities(there):
+    capable, plain = there.place / "linzer-net", there.place / "linzer-net-plain"
+    group = there.run("stat", "-c", "%a %U %G", capable, plain).splitlines()
+    assert group == ["750 root linzer", "755 root root"]
+    assert sh("getcap", str(capable)).split()[1] == "cap_net_admin,cap_net_raw=ep"
+    assert sh("getcap", str(plain)) == ""
+    assert sorted(p.name for p in there.place.iterdir()) == ["linzer", "linzer-net", "linzer-net-plain", "tart"]
+
+
+def test_an_outsider_without_the_plain_copy_is_told_of_the_group(there):
+    (there.place / "linzer-net-plain").unlink()
+    otto = person(there, "otto", 1)
+    done = otto("run", "one")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", f"failed to start the network: you may not run '{there.place}/linzer-net': join the group 'linzer' "
+        "('adduser USER linzer', then log in again)\n")
+    assert not is_isolated(person(there, "mia", 2, "linzer"))
+
+
+def test_after_an_upgrade_everybody_runs_the_new_program(there):
+    """`make install` puts a new linzer-net there, without capabilities: nobody gets the old copy beside it."""
+    new = there.place / "linzer-net"
+    new.unlink()
+    sh("cp", str(there.place / "linzer-net-plain"), str(new))
+    (there.place / "linzer-net-plain").write_text("#!/bin/false\n")
+    assert is_isolated(person(there, "mia", 1, "linzer")) and is_isolated(person(there, "otto", 2))
+
+
+def test_installed_where_make_install_puts_it(there):
+    """linzer-net in the libexec directory: whoever may not run that one gets the copy beside it, no other."""
+    libexec = pathlib.Path(re.search(r'LINZER_LIBEXECDIR "(.*)"', (BUILD / "build-info.h").read_text())[1])
+    above = next(p for p in libexec.parents if p.is_dir())
+    assert str(above) not in ("/", "/usr"), "this build's prefix is the system's own"
+    there.run("mount", "-t", "tmpfs", "-o", "mode=755", "none", above)
+    there.run("install", "-D", "-m", "755", there.place / "linzer-net-plain", libexec / "linzer-net")
+    there.run(ROOT / "scripts/install-caps", libexec / "linzer-net")
+    for name in ("linzer-net", "linzer-net-plain"):  # else these were taken
+        (there.place / name).write_text("#!/bin/false\n")
+    assert not is_isolated(person(there, "mia", 1, "linzer"))
+    assert is_isolated(person(there, "otto", 2))
