@@ -46,7 +46,7 @@ class Linzer:
         self.before = []  # what every call begins with: words that execute the rest
 
     def environment(self, **extra):
-        env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI")}
+        env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI", "DISPLAY", "WAYLAND_DISPLAY")}
         env.update(TART_HOME=str(self.home), **self.settings)
         env.update(extra)
         return {k: v for k, v in env.items() if v is not None}

@@ -21,21 +21,13 @@ def vm(linzer):
 @pytest.mark.parametrize("options", [
     ["--no-audio"], ["--no-clipboard"], ["--no-graphics"], ["--graphics"], ["--nested"], ["--suspendable"],
     ["--no-trackpad"], ["--no-pointer"], ["--no-keyboard"], ["--capture-system-keys"], ["--rosetta", "tag"],
-    ["--rosetta=tag"], ["--recovery"],
+    ["--rosetta=tag"], ["--recovery"], ["--vnc"], ["--vnc-experimental"], ["--graphics", "--vnc-experimental"],
     ["--no-graphics", "--no-clipboard", "--no-audio", "--root-disk-opts", "sync=none"],
 ], ids=" ".join)
 def test_accepted_silently(linzer, vm, options):
     done = linzer("run", "--detach", *options, vm, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert runtime(linzer, vm)["pid"]
-
-
-@pytest.mark.parametrize("options, name", [
-    (["--vnc"], "--vnc"), (["--vnc-experimental"], "--vnc-experimental"), (["--graphics", "--vnc-experimental"], "--vnc-experimental"),
-])
-def test_no_effect_yet_is_said_in_one_line(linzer, vm, options, name):
-    done = linzer("run", "--detach", *options, vm, check=True)
-    assert (done.stdout, done.stderr) == ("", f"{name} has no effect yet\n")
 
 
 @pytest.mark.parametrize("options, message", [

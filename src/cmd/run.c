@@ -39,10 +39,10 @@ static const struct option options[] = {
 	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "No shared clipboard.", NULL, 0 },
 	{ "recovery", 0, OPTION_FLAG, AT(recovery), NULL, "No meaning for Linux guests.", NULL,
 	  OPTION_HIDDEN },
-	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL,
-	  "Serve the display by the guest's own VNC server. No effect yet.", NULL, 0 },
+	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL, "Print the address of the guest's own VNC server.",
+	  NULL, 0 },
 	{ "vnc-experimental", 0, OPTION_FLAG, AT(vnc_experimental), NULL,
-	  "Serve the display by VNC. No effect yet.", NULL, 0 },
+	  "Serve the display by VNC on 127.0.0.1; the URL is printed.", NULL, 0 },
 	{ "disk", 0, OPTION_STRINGS, AT(disks), "path[:options]",
 	  "Attach a raw disk image: ro, sync=none|fsync|full, caching=automatic|cached|uncached.",
 	  NULL, 0 },
@@ -239,20 +239,19 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	return r < 0 ? r : check_disks(args, config.arch, err);
 }
 
-/* One line each for what is accepted but does nothing yet. */
-static void tell_no_effect(const struct run_args *args)
+static struct desk_options desk_options(const struct run_args *args)
 {
-	const struct {
-		bool given;
-		const char *name;
-	} flags[] = {
-		{ args->vnc, "--vnc" },
-		{ args->vnc_experimental, "--vnc-experimental" },
+	return (struct desk_options){
+		.no_graphics = args->no_graphics,
+		.graphics = args->graphics,
+		.vnc = args->vnc,
+		.vnc_experimental = args->vnc_experimental,
+		.no_audio = args->no_audio,
+		.no_clipboard = args->no_clipboard,
+		.no_pointer = args->no_pointer,
+		.no_keyboard = args->no_keyboard,
+		.capture_system_keys = args->capture_system_keys,
 	};
-
-	for (size_t i = 0; i < array_size(flags); i++)
-		if (flags[i].given)
-			(void)fprintf(stderr, "%s has no effect yet\n", flags[i].name);
 }
 
 static int run_run(struct invocation *inv, void *arg, struct error *err)
@@ -269,6 +268,7 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
+		.desk = desk_options(args),
 		.network = &network,
 		.accel = choices[args->accel],
 		.detach = args->detach,
@@ -283,7 +283,6 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		r = dir_options_parse(&args->dirs, &dirs, err);
 	if (r < 0)
 		return r;
-	tell_no_effect(args);
 	return run_vm(&inv->home, &how, err);
 }
 

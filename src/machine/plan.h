@@ -55,6 +55,10 @@ struct plan_channel {
 	const char *name; /* of the virtio-serial port, fixed by us */
 };
 
+/* How a window is opened; a user's session is reached by the child's environment. */
+enum plan_window { WINDOW_NONE, WINDOW_GTK, WINDOW_SDL };
+/* Where sound goes to. */
+enum plan_sound { SOUND_NOWHERE, SOUND_PULSE };
 struct plan_folder {
 	int fd; /* connected stream socket: a vhost-user file system */
 	const char *tag; /* 1 to 36 letters, digits, and ".-_" */
@@ -79,8 +83,16 @@ struct launch_plan {
 	int qmp_fd; /* connected stream socket */
 	int console_fd; /* connected stream socket: the serial console */
 	bool nested; /* expose virtualization to the guest */
-	bool display; /* a graphics adapter, keyboard and pointer (no window yet) */
-	uint32_t width, height;
+	bool display; /* a graphics adapter and a sound card; else none of what follows */
+	uint32_t width, height; /* pixels; what no adapter can show is cut */
+	bool keyboard, pointer; /* the guest has one */
+	bool vnc; /* a VNC server on 127.0.0.1, closed until it is given a password */
+	bool clipboard; /* shared with VNC's client and the window, by the guest's spice-vdagent */
+	bool microphone; /* the sound card also records */
+	enum plan_window window;
+	bool grab_keys; /* the window also gets the keys that the desktop would take */
+	enum plan_sound sound;
+	int sound_fd; /* SOUND_PULSE: the directory of its socket, "native" */
 };
 
 /*

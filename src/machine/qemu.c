@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "machine/block.h"
+#include "machine/display.h"
 #include "machine/plan.h"
 
 enum { FIRST_FD = 3, NODE_NAME = sizeof("disk4294967295-4294967295") };
@@ -91,7 +92,6 @@ static void add_engine(struct builder *b)
 	add(b, "-sandbox",
 	    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	add(b, "-name", "linzer,debug-threads=on");
-	add(b, "-display", "none");
 	add(b, "-rtc", "base=utc");
 	/* only what has a bootindex is tried: no network boot */
 	add(b, "-boot", "strict=on,menu=off");
@@ -126,7 +126,8 @@ static void add_memory(struct builder *b)
 static const char *machine_options(const struct launch_plan *plan)
 {
 	if (plan->arch == PLAN_AMD64)
-		return "q35,vmport=off,smm=off";
+		return display_has_ps2(plan) ? "q35,vmport=off,smm=off"
+					     : "q35,vmport=off,smm=off,i8042=off";
 	if (plan->accel == PLAN_KVM)
 		return "virt,gic-version=host";
 	return plan->nested ? "virt,gic-version=3,virtualization=on" : "virt,gic-version=3";
@@ -270,15 +271,6 @@ static void add_console_and_monitor(struct builder *b)
 	add(b, "-mon", "chardev=qmp,mode=control");
 }
 
-static void add_display(struct builder *b)
-{
-	add(b, "-device", "virtio-gpu-pci,xres=%" PRIu32 ",yres=%" PRIu32, b->plan->width,
-	    b->plan->height);
-	add(b, "-device", "qemu-xhci,id=usb");
-	add(b, "-device", "usb-kbd,bus=usb.0");
-	add(b, "-device", "usb-tablet,bus=usb.0");
-}
-
 static void add_devices(struct builder *b)
 {
 	for (size_t i = 0; i < b->plan->disk_count; i++)
@@ -290,8 +282,9 @@ static void add_devices(struct builder *b)
 	add_folders(b);
 	add(b, "-object", "rng-builtin,id=entropy");
 	add(b, "-device", "virtio-rng-pci,rng=entropy");
-	if (b->plan->display)
-		add_display(b);
+	display_arguments(b->plan,
+			  b->plan->sound == SOUND_PULSE ? hand_over(b, b->plan->sound_fd) : -1,
+			  b->argv);
 	add_console_and_monitor(b);
 }
 

@@ -74,9 +74,36 @@ static void fill_devices(struct launch_plan *plan)
 	plan->nic_count = 2;
 	plan->channels[0] = (struct plan_channel){ .fd = 130, .name = "org.linzer.agent" };
 	plan->channels[1] =
-		(struct plan_channel){ .fd = 131, .listening = true, .name = "com.redhat.spice.0" };
+		(struct plan_channel){ .fd = 131, .listening = true, .name = "org.linzer.other" };
 	plan->channel_count = 2;
+}
+
+static void add_desk(struct launch_plan *plan)
+{
+	plan->channels[0] = (struct plan_channel){ .fd = 130, .name = "org.linzer.agent" };
+	plan->channel_count = 1;
+	plan->display = plan->keyboard = plan->pointer = true;
+	plan->vnc = plan->clipboard = plan->microphone = true;
+}
+
+static void fill_desk(struct launch_plan *plan)
+{
+	fill_raw(plan);
+	add_desk(plan);
+}
+
+static void fill_arm64_desk(struct launch_plan *plan)
+{
+	fill_arm64(plan);
+	add_desk(plan);
+}
+
+/* As a screen is that nobody touches: no keyboard, no pointer, larger than any is. */
+static void fill_wall(struct launch_plan *plan)
+{
+	fill_raw(plan);
 	plan->display = true;
+	plan->width = plan->height = 65535;
 }
 
 /* Every sync with every caching, then a read-only disk. */
@@ -133,5 +160,8 @@ const struct sample_plan sample_plans[SAMPLE_PLANS] = {
 	{ .name = "devices", .fill = fill_devices },
 	{ .name = "disks", .fill = fill_disks },
 	{ .name = "cdrom", .fill = fill_cdrom },
+	{ .name = "desk", .fill = fill_desk },
+	{ .name = "arm64-desk", .fill = fill_arm64_desk },
+	{ .name = "wall", .fill = fill_wall },
 	{ .name = "folders", .fill = fill_folders },
 };

@@ -27,10 +27,10 @@ enum {
 	SNAPSHOT_MS = 60000, /* it waits for what the host's disk has in flight */
 };
 
-static int add_fd(struct session *session, int overlay, int64_t *set, struct error *err)
+int session_lend(struct session *session, int fd, int64_t *set, struct error *err)
 {
 	auto_json *result = NULL;
-	int r = qmp_call(session->qmp, "add-fd", NULL, overlay, CALL_MS, &result, err);
+	int r = qmp_call(session->qmp, "add-fd", NULL, fd, CALL_MS, &result, err);
 
 	if (r < 0)
 		return r;
@@ -71,7 +71,7 @@ static int switch_over(void *arg, int overlay, struct error *err)
 	struct session *session = arg;
 	char next[sizeof(session->top_node)];
 	int64_t set = -1;
-	int r = add_fd(session, overlay, &set, err);
+	int r = session_lend(session, overlay, &set, err);
 
 	if (r < 0)
 		return r;

@@ -170,10 +170,9 @@ static int fill_plan(struct session *session, const struct handed *h, struct err
 	plan->qmp_fd = h->qmp;
 	plan->console_fd = h->console;
 	plan->nested = session->options->nested;
-	plan->display = false;
-	plan->width = config->display_width;
-	plan->height = config->display_height;
-	return accel_decide(plan->arch, session->options->accel, &plan->accel, err);
+	if (accel_decide(plan->arch, session->options->accel, &plan->accel, err) < 0)
+		return -err->code;
+	return desk_plan(session, err);
 }
 
 /*
@@ -191,7 +190,6 @@ static void add_environment(struct strings *env)
 		if (value)
 			strings_addf(env, "%s=%s", names[i], value);
 	}
-	strings_take(env, NULL);
 }
 
 /* The group that may open /dev/kvm; root's is none to give to QEMU. Return: is there one? */
@@ -213,14 +211,16 @@ static int start_qemu(struct session *session, const struct handed *h, struct er
 	auto_strings env = VEC_INIT;
 	gid_t kvm_group = 0;
 	int r = qemu_arguments(&session->plan, session->engine.program, &argv, fds, &count,
-			       CHILD_FDS_MAX - 2, err);
+			       CHILD_FDS_MAX - 3, err);
 
 	if (r < 0)
 		return r;
 	strings_take(&argv, NULL);
+	add_environment(&env);
+	desk_environment(session, &env, fds, &count);
+	strings_take(&env, NULL);
 	fds[count++] = (struct process_fd){ h->errors, 1 };
 	fds[count++] = (struct process_fd){ h->errors, 2 };
-	add_environment(&env);
 	struct process_spec spec = {
 		.argv = (const char *const *)argv.items,
 		.env = (const char *const *)env.items,
@@ -259,7 +259,10 @@ static int on_handshake_failed(struct session *session, struct error *err)
 	if (folders_explain(&session->folders, err) < 0)
 		return -err->code;
 	if (session->last_error[0])
-		return error_set(err, E_FAILED, "failed to start the VM: %s", session->last_error);
+		return error_set(err, E_FAILED, "failed to start the VM: %s%s", session->last_error,
+				 session->plan.window == WINDOW_NONE ? ""
+								     : "; --no-graphics runs it "
+								       "without a window");
 	return error_wrap(err, "failed to start the VM");
 }
 
@@ -307,6 +310,8 @@ int session_launch(struct session *session, struct error *err)
 	r = console_start(&session->console, &session->loop, take_fd(&console), err);
 	if (r == 0)
 		r = connect_qmp(session, &qmp, err);
+	if (r == 0)
+		r = desk_open(session, err);
 	if (r < 0)
 		return r;
 	session->runtime.pid = getpid();

@@ -133,6 +133,20 @@ static void freeze(struct request *request)
 		request_answer(request, &ok);
 }
 
+static void draw_screen(struct request *request)
+{
+	struct error err = ERROR_INIT;
+	struct str ok = { .ptr = (char[]){ "ok" }, .len = 2 };
+	int r = desk_screenshot(request->requests->session, request->input.lock, &err);
+
+	if (r == -EPIPE || r == -ECONNRESET)
+		request_drop(request);
+	else if (r < 0)
+		request_fail(request, &err);
+	else
+		request_answer(request, &ok);
+}
+
 static void dispatch(struct request *request)
 {
 	struct error err = ERROR_INIT;
@@ -143,6 +157,8 @@ static void dispatch(struct request *request)
 	(void)uv_poll_start(&request->poll, UV_DISCONNECT, on_client);
 	if (strcmp(line->ptr, "freeze") == 0) {
 		freeze(request);
+	} else if (strcmp(line->ptr, "screenshot") == 0) {
+		draw_screen(request);
 	} else if (line->ptr[0] == '{') {
 		net_request_serve(request_network(request), line, request);
 	} else {

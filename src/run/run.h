@@ -13,6 +13,7 @@
 #include "base/attr.h"
 #include "base/vec.h"
 #include "machine/engine.h"
+#include "run/desk.h"
 
 struct error;
 struct home;
@@ -27,6 +28,7 @@ struct run_options {
 	bool serial;
 	const char *serial_path;
 	bool nested;
+	struct desk_options desk;
 	const struct net_options *network;
 	enum accel_choice accel;
 	bool detach; /* return as soon as the VM runs */

@@ -10,6 +10,7 @@
  *   cards.c      its network's rules are compiled; its cards, in launch.c's time
  *   disks.c      its disks are open
  *   launch.c     folders, network, firmware, QEMU, QMP
+ *   desk.c       of that, the display and what goes with it; vnc.c
  *   supervise.c  the loop: signals, QEMU's end, sockets
  *   requests.c   requests on manage.sock: freeze.c, net_request.c
  */
@@ -24,6 +25,7 @@
 #include "machine/plan.h"
 #include "run/console.h"
 #include "run/control_socket.h"
+#include "run/desk.h"
 #include "run/folders.h"
 #include "run/identity.h"
 #include "run/network.h"
@@ -80,6 +82,7 @@ struct session {
 	struct relay *relay;
 	struct requests requests; /* on manage.sock */
 	struct control_socket net_control;
+	struct desk desk;
 
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
@@ -119,6 +122,8 @@ int session_supervise(struct session *session, struct error *err) must_use_;
 int session_start_cards(struct session *session, int *taps, struct error *err) must_use_;
 /* The card has another state: the runtime says so. */
 void session_show_card(struct session *session, const struct network_card *card);
+/* Give QEMU a copy of @fd as a set of its own: "/dev/fdset/<*set>" is its name there. */
+int session_lend(struct session *session, int fd, int64_t *set, struct error *err) must_use_;
 /* "freeze" on manage.sock: the disk's content becomes a layer that is not written any more. */
 int session_freeze(struct session *session, struct error *err) must_use_;
 

@@ -108,6 +108,14 @@ static void request_stop(struct session *session)
 	(void)uv_timer_start(&session->power_timer, press_power_button, 0, PRESS_MS);
 }
 
+static void end_by_user(struct session *session)
+{
+	if (session->end != END_NOT_YET)
+		return;
+	session->end = END_BY_USER;
+	(void)puts("Stopping VM...");
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct session *session = handle->data;
@@ -120,10 +128,7 @@ static void on_signal(uv_signal_t *handle, int number)
 		request_stop(session);
 		break;
 	default:
-		if (session->end == END_NOT_YET) {
-			session->end = END_BY_USER;
-			(void)puts("Stopping VM...");
-		}
+		end_by_user(session);
 		quit(session);
 	}
 }
@@ -154,6 +159,16 @@ static void on_full_disk(struct session *session)
 	(void)uv_timer_start(&session->room_timer, on_room_timer, ROOM_MS, 0);
 }
 
+/* Somebody closed it: that is what a signal is, except that QEMU ends by itself. Its GTK window
+ * gives a quit by QMP as the reason, which nobody else has asked for. */
+static void on_closed_window(struct session *session, const char *reason)
+{
+	if (session->plan.window == WINDOW_NONE || !reason)
+		return;
+	if (strcmp(reason, "host-ui") == 0 || strcmp(reason, "host-qmp-quit") == 0)
+		end_by_user(session);
+}
+
 void session_on_event(void *arg, const char *event, const json_t *data)
 {
 	struct session *session = arg;
@@ -161,6 +176,8 @@ void session_on_event(void *arg, const char *event, const json_t *data)
 
 	if (strcmp(event, "SHUTDOWN") == 0 && by_guest)
 		session->guest_shut_down = true;
+	if (strcmp(event, "SHUTDOWN") == 0)
+		on_closed_window(session, json_string_value(json_object_get(data, "reason")));
 	if (strcmp(event, "BLOCK_IO_ERROR") == 0 && json_is_true(json_object_get(data, "nospace")))
 		on_full_disk(session);
 }
@@ -251,6 +268,7 @@ static void on_folders_gone(void *arg, const char *why)
 static void on_leased(void *arg, const struct network_card *card)
 {
 	session_show_card(arg, card);
+	desk_on_address(arg, card->address);
 	write_runtime(arg);
 }
 
@@ -413,6 +431,7 @@ int run_session_init(struct session *session, struct error *err)
 		.console = CONSOLE_INIT,
 		.requests = REQUESTS_INIT,
 		.net_control = CONTROL_SOCKET_INIT,
+		.desk = DESK_INIT,
 		.status_pipe = -1,
 		.top_node = "disk0",
 	};
@@ -424,6 +443,7 @@ int run_session_init(struct session *session, struct error *err)
 	init_timer(session, &session->power_timer);
 	init_timer(session, &session->room_timer);
 	init_timer(session, &session->runtime_timer);
+	init_timer(session, &session->desk.timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
@@ -474,6 +494,7 @@ void run_session_release(struct session *session)
 	qmp_free(session->qmp);
 	requests_release(&session->requests);
 	control_socket_release(&session->net_control);
+	desk_release(&session->desk);
 	folders_stop(&session->folders);
 	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
@@ -523,6 +544,7 @@ int session_supervise(struct session *session, struct error *err)
 		return r;
 	cleanup_close_(&session->vm_lock);
 	session->vm_lock = -1;
+	desk_announce(session);
 	if (!session->options->wait_ready)
 		detach_ready(&session->status_pipe);
 	(void)uv_run(&session->loop, UV_RUN_DEFAULT);

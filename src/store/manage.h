@@ -7,6 +7,8 @@
  * line in, one line out, then close.
  *
  *   freeze          "ok", or "error <text>"
+ *   screenshot      "ok" when the screen is drawn as PNG into the file that came along, or
+ *                   "error <text>"
  *   {"net":...}     a JSON object (run/net_request.h), or "error <text>"
  *
  * The asker for a freeze holds the VM's .lock and sends its descriptor along. A flock belongs to
@@ -27,10 +29,9 @@ struct vm;
 enum { MANAGE_REQUEST_MAX = 2 * 1024 * 1024, MANAGE_ANSWER_MAX = 8 * 1024 * 1024 };
 
 /*
- * Send @request (no newline inside) with @lock, from vm_lock(), and wait at most @timeout_ms
- * for the answer.
- * Return: 0; an error reply is E_FAILED with its text; nobody there, or gone before it answered:
- * E_NOT_RUNNING (it may hold the running lock for a moment yet).
+ * Send @request (no newline inside) with @lock, from vm_lock() or a file, and wait at most
+ * @timeout_ms for the answer. Return: 0; an error reply is E_FAILED with its text; nobody there, or
+ * gone before it answered: E_NOT_RUNNING (it may hold the running lock for a moment yet).
  */
 int manage_request(const struct vm *vm, const char *request, int lock, unsigned timeout_ms,
 		   struct error *err) must_use_;
@@ -42,7 +43,7 @@ int manage_ask(const struct vm *vm, const char *request, unsigned timeout_ms, st
 /* `run`'s side: what has come of one request. */
 struct manage_input {
 	struct str line;
-	int lock; /* the descriptor that came along, -1: none; owned */
+	int lock; /* the descriptor that came along (screenshot: the file), -1: none; owned */
 };
 #define MANAGE_INPUT_INIT                    \
 	{                                    \
