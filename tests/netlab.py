@@ -474,6 +474,7 @@ class Guest:
         packets = lab.socket(namespace, socket.AF_PACKET, socket.SOCK_RAW, 0, timeout=None)
         packets.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
         packets.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+        packets.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         packets.bind(("p0", 3))
         self.pump = Pump(self.tap, packets)
 

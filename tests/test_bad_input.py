@@ -186,7 +186,7 @@ for line in lines:
         one_line(linzer("ip", "--wait", 1, empty), 1, "no IP address found")
         began = time.monotonic()
         assert linzer("stop", empty, "--timeout", 5).returncode == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 25
         assert json.loads(linzer("get", "--format", "json", empty).stdout)["State"] == "stopped"
 
 

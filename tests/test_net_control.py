@@ -274,7 +274,7 @@ class TestManageSocket:
         deaf.sendall(b'{"net":"show"}\n')
         begin = time.monotonic()
         assert runner.show("vm")["Mode"] == "softnet"
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30
         for client in (*slow, deaf):
             client.close()
 

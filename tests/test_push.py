@@ -243,7 +243,7 @@ def test_slices_grow_with_the_disk(oci, fake):
     new_vm(oci, "vm", size=200)
     began = time.monotonic()
     push(oci, "vm", fake.name("org/vm"))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     manifest = manifest_of(fake, "org/vm")
     sizes = [int(s["annotations"][SIZE]) for s in slices_of(manifest)]
     assert len(manifest["layers"]) < 8000 and set(sizes[:-1]) == {32 * MIB} and sum(sizes) == 200 * 10**9
