@@ -134,6 +134,9 @@ class TestRunning:
         done = guests("exec", "-t", web, "sh", "-c", "tty; stty size", check=True)
         assert done.stdout.startswith("/dev/pts/") and "24 80" in done.stdout
 
+    def test_no_virtualization_unless_asked_for(self, guests, web):
+        assert guests("exec", web, "grep", "-cwE", "svm|vmx", "/proc/cpuinfo").stdout == "0\n"
+
     def test_ssh(self, guests, web):
         done = ssh_to(guests, web, "uname", "-a")
         assert done.returncode == 0 and done.stdout.startswith("Linux "), done
@@ -296,14 +299,14 @@ class TestEnds:
 
 
 class TestDevices:
-    def test_disks_serial_and_growth(self, guests, tmp_path):
-        """One boot shows the extra disks, the pty, and the grown root file system."""
+    def test_disks_serial_nested_and_growth(self, guests, tmp_path):
+        """One boot shows the extra disks, the pty, virtualization, and the grown root file system."""
         guests("clone", "debian", "dev", check=True)
         guests("set", "dev", "--disk-size", 30, check=True)
         disk = tmp_path / "data.img"
         disk.write_bytes(b"linzer-disk" + bytes(1024 * 1024 - 11))
         (tmp_path / "ro.img").write_bytes(b"read-only!!" + bytes(1024 * 1024 - 11))
-        child = guests.start("run", "--serial", "--root-disk-opts", "sync=none", "--disk", disk,
+        child = guests.start("run", "--serial", "--nested", "--root-disk-opts", "sync=none", "--disk", disk,
                              f"--disk={tmp_path}/ro.img:ro", "dev", stdout=subprocess.PIPE, text=True)
         try:
             line = child.stdout.readline()
@@ -315,6 +318,7 @@ class TestDevices:
                 assert time.monotonic() < end_at, seen[-500:]
                 seen += os.read(pty, 4096)
             eventually(lambda: guests("exec", "dev", "true").returncode == 0)
+            assert guests("exec", "dev", "grep", "-cwE", "svm|vmx", "/proc/cpuinfo").stdout != "0\n"
             assert guests("exec", "dev", "sudo", "head", "-c", "11", "/dev/vdb").stdout == "linzer-disk"
             guests("exec", "-i", "dev", "sudo", "dd", "of=/dev/vdb", "conv=fsync,notrunc", "status=none",
                    input="written", check=True)
