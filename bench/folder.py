@@ -93,6 +93,7 @@ def main():
         for _ in range(rounds):
             ours.append(rate("bench", "/mnt/shared"))
             theirs.append(rate("hand", "/mnt/hand"))
+            print(f"  {ours[-1]:.1f} MB/s, by hand {theirs[-1]:.1f}", flush=True)
         shutil.rmtree(place / "theirs")
     ratio = max(ours) / max(theirs)
     print(f"{accelerator}: 1 GB into a folder: {max(ours):.0f} MB/s, by hand {max(theirs):.0f} MB/s: ratio {ratio:.2f} "
