@@ -660,3 +660,17 @@ class TestHostileEngine:
         done = linzer("screenshot", vm, path)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", message + "\n")
         assert path.read_text() == "what was there" and child.poll() is None
+
+    @pytest.mark.soak  # twenty seconds; qmp.test.c has it short
+    def test_a_picture_that_comes_too_late_does_not_part_us(self, linzer, vm, engine, tmp_path):
+        """The answer is late for the client; what QEMU says after it is heard."""
+        child = linzer.start("run", "--net-none", vm, stdout=subprocess.PIPE, text=True, env=engine(
+            "greet()\nsay({'return': {'fdset-id': 1, 'fd': 9}, 'id': hear('add-fd')})\n"
+            "late = hear('screendump')\nback = hear('remove-fd')\n"
+            "say({'return': {}, 'id': late})\nsay({'return': {}, 'id': back})\npowered_off()\n"))
+        eventually(lambda: (linzer.vm(vm) / "run.json").exists(), 60)
+        done = linzer("screenshot", vm, tmp_path / "s.png")
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+        assert done.stderr.endswith("QEMU does not answer\n") and not (tmp_path / "s.png").exists()
+        out, _err = child.communicate(timeout=60)
+        assert (child.returncode, out) == (0, "guest has stopped the virtual machine\n")
