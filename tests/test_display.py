@@ -264,6 +264,19 @@ class TestScreenshot:
         screenshot(linzer, vm, path)
         assert twin.read_bytes() == path.read_bytes()
 
+    def test_where_nothing_can_be_made_it_is_written_to(self, linzer, user):
+        """Somebody's own file, in a directory that is not his."""
+        place = linzer.home / "place"
+        place.mkdir()
+        (place / "s.png").write_text("x" * 1_000_000)
+        path = user.give("place/s.png")
+        inode = path.stat().st_ino
+        user.start("run", "--no-graphics", "--net-none", "vm")
+        eventually(lambda: (linzer.vm("vm") / "run.json").exists(), 60)
+        child = user.start("screenshot", "vm", str(path))
+        assert (*child.communicate(timeout=60), child.returncode) == ("", "", 0)
+        assert Png(path.read_bytes()).width and path.stat().st_ino == inode and len(os.listdir(place)) == 1
+
     def test_a_pipe_gets_it(self, linzer, vm):
         linzer("run", "--detach", vm, check=True)
         for name in ("-", "/dev/stdout"):
@@ -601,15 +614,31 @@ class TestWindow:
         assert values(linzer, vm, "-display") == ["gtk,gl=off,zoom-to-fit=on,grab-on-hover=on"]
 
     @pytest.fixture
-    def without_ui(self):
-        """A PATH whose QEMU has no window."""
+    def with_ui(self):
+        """Makes a PATH whose QEMU says that it has these kinds of windows."""
         with scratch.directory() as directory:
+            def make(kinds):
+                program = directory / "qemu-system-x86_64"
+                program.write_text(f'#!/bin/sh\n[ "$*" = "-display help" ] && exec echo {kinds}\n'
+                                   'exec /usr/bin/qemu-system-x86_64 "$@"\n')
+                program.chmod(0o755)
+                return {"PATH": f"{directory}:{os.environ['PATH']}"}
             directory.chmod(0o755)
-            program = directory / "qemu-system-x86_64"
-            program.write_text('#!/bin/sh\n[ "$*" = "-display help" ] && exec echo none\n'
-                               'exec /usr/bin/qemu-system-x86_64 "$@"\n')
-            program.chmod(0o755)
-            yield {"PATH": f"{directory}:{os.environ['PATH']}"}
+            yield make
+
+    @pytest.fixture
+    def without_ui(self, with_ui):
+        return with_ui("none")
+
+    def test_without_gtk_it_is_sdls(self, linzer, vm, desktop, with_ui):
+        child = linzer.start("run", vm, env={**desktop.settings, **with_ui("sdl")}, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        eventually(lambda: desktop.windows() or child.poll() is not None, 60)
+        eventually(lambda: (linzer.vm(vm) / "run.json").exists() or child.poll() is not None, 60)
+        assert values(linzer, vm, "-display") == ["sdl,gl=off"]
+        desktop.close(*desktop.windows().values())
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, out, err) == (0, "Stopping VM...\n", "")
 
     MISSING = "QEMU here has no window: install the package 'qemu-system-gui', or use --no-graphics\n"
 
