@@ -668,6 +668,20 @@ class TestHostileEngine:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == "cannot serve the display by VNC: QEMU's VNC server is not as it was asked for\n"
 
+    def test_a_qemu_without_a_clipboard_is_one_line(self, linzer, vm):
+        with scratch.directory() as directory:
+            directory.chmod(0o755)
+            program = directory / "qemu-system-x86_64"
+            program.write_text("#!/bin/sh\ncase \"$*\" in *'-chardev qemu-vdagent,'*)\n"
+                               "echo \"qemu: -chardev qemu-vdagent: 'qemu-vdagent' is not a valid char driver name\" >&2; exit 1\n"
+                               "esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+            program.chmod(0o755)
+            env = {"PATH": f"{directory}:{os.environ['PATH']}"}
+            done = linzer("run", vm, env=env)
+            assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+            assert done.stderr.endswith("; --no-clipboard runs it without a shared clipboard\n")
+            linzer("run", "--detach", "--no-clipboard", vm, env=env, check=True)
+
     def test_a_qemu_without_vnc_is_one_line(self, linzer, vm, engine):
         done = linzer("run", "--vnc-experimental", "--net-none", vm, env=engine(
             "greet()\nsay({'error': {'class': 'E', 'desc': 'no such thing'}, 'id': hear('set_password')})\ntime.sleep(60)\n"))
@@ -689,6 +703,11 @@ class TestHostileEngine:
         done = linzer("screenshot", vm, path)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", message + "\n")
         assert path.read_text() == "what was there" and child.poll() is None
+
+    def test_a_window_that_is_closed_ends_the_vm_whatever_qemu_does(self, linzer, vm, engine):
+        done = linzer("run", "--net-none", vm, env={"DISPLAY": ":7654", **engine(
+            "greet()\nevent('SHUTDOWN', guest=False, reason='host-qmp-quit')\ntime.sleep(600)\n")})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Stopping VM...\n", "")
 
     @pytest.mark.soak  # twenty seconds; qmp.test.c has it short
     def test_a_picture_that_comes_too_late_does_not_part_us(self, linzer, vm, engine, tmp_path):
