@@ -8,7 +8,6 @@ import select
 import socket
 import struct
 import subprocess
-import time
 import zlib
 
 import pytest
@@ -90,11 +89,11 @@ class Png:
 
     def pixels(self):
         """Red, green and blue of each pixel, after the filters of the PNG specification (9.2)."""
-        stride, above, out = 3 * self.width, bytes(3 * self.width), b""
+        stride, above, out = 3 * self.width, bytes(3 * self.width), bytearray()
         for at in range(0, len(self.rows), stride + 1):
             above = unfilter(self.rows[at], self.rows[at + 1:at + 1 + stride], above)
             out += above
-        return out
+        return bytes(out)
 
 
 def paeth(left, up, corner):
@@ -313,6 +312,10 @@ class TestScreenshot:
         assert runtime(linzer, vm)["pid"] and screenshot(linzer, vm, tmp_path / "s.png")
 
 
+# a console without anything, and without a cursor that blinks
+CLEAR = "systemctl stop getty@tty1; printf '\\033c\\033[?25l' >/dev/tty1"
+# the terminal is open, and keeps what is typed, before we hear of it
+READER = f"{CLEAR}; exec </dev/tty1; echo ready; exec head -n 1"
 INPUTS = "grep -h ^N: /proc/bus/input/devices || true"
 
 
@@ -321,6 +324,10 @@ def inputs(guests, name):
     guests("exec", name, "sudo", "modprobe", "virtio_input", check=True)
     out = guests("exec", name, "sh", "-c", INPUTS, check=True).stdout
     return set(re.findall(r'Name="(.*)"', out))
+
+
+def is_dark(pixels):
+    return not any(pixels)
 
 
 def start(guests, name, *options, vnc="--vnc-experimental"):
@@ -371,19 +378,16 @@ class TestInTheGuest:
 
     def test_a_client_sees_the_console_and_types(self, guests, desk):
         with rfb.Client(desk[1], desk[0]) as client:
-            guests("exec", "desk", "sudo", "sh", "-c", "printf '\\033c' >/dev/tty1", check=True)
-            empty = client.screen()
+            guests("exec", "desk", "sudo", "sh", "-c", CLEAR, check=True)
+            eventually(lambda: is_dark(client.screen()), 60)
             guests("exec", "desk", "sudo", "sh", "-c", "echo seen from outside >/dev/tty1", check=True)
-            eventually(lambda: client.screen() != empty, 60)
-            reader = guests.start("exec", "desk", "sudo", "sh", "-c",
-                                  "systemctl stop getty@tty1; echo ready; head -n 1 </dev/tty1",
-                                  stdout=subprocess.PIPE, text=True)
+            eventually(lambda: not is_dark(client.screen()), 60)
+            reader = guests.start("exec", "desk", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
             assert first_line(reader) == "ready\n"
-            time.sleep(2)  # until head reads; what is typed before is kept by the terminal
-            before = client.screen()
+            eventually(lambda: is_dark(client.screen()), 60)
             client.type("typed by vnc 42\n")
             assert first_line(reader) == "typed by vnc 42\n"
-            assert client.screen() != before, "the console echoes what is typed"
+            eventually(lambda: not is_dark(client.screen()), 60)  # the console echoes what is typed
 
     def test_a_screenshot_is_what_the_client_sees(self, guests, desk, tmp_path):
         guests("exec", "desk", "sudo", "sh", "-c", "printf '\\033c\\033[?25lpicture' >/dev/tty1", check=True)
@@ -435,11 +439,8 @@ class TestInTheGuest:
             assert "QEMU Virtio Keyboard" in names
             assert not any("ablet" in name or "ouse" in name for name in names)
             with rfb.Client(port, password) as client:
-                reader = guests.start("exec", "keys", "sudo", "sh", "-c",
-                                      "systemctl stop getty@tty1; echo ready; head -n 1 </dev/tty1",
-                                      stdout=subprocess.PIPE, text=True)
+                reader = guests.start("exec", "keys", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
                 assert first_line(reader) == "ready\n"
-                time.sleep(2)
                 client.type("without a mouse\n")
                 assert first_line(reader) == "without a mouse\n"
         finally:
