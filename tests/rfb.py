@@ -107,7 +107,9 @@ class Client:
         """The pixels of the whole screen, without padding bytes."""
         while self.update():
             pass
-        return bytes(b for i, b in enumerate(self.pixels) if i % 4 != 3)
+        colours = bytearray(self.pixels)
+        del colours[3::4]
+        return bytes(colours)
 
     def press(self, key):
         self.send(">BBxxI", 4, 1, key)

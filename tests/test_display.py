@@ -8,7 +8,6 @@ import select
 import socket
 import struct
 import subprocess
-import time
 import zlib
 
 import pytest
@@ -90,11 +89,11 @@ class Png:
 
     def pixels(self):
         """Red, green and blue of each pixel, after the filters of the PNG specification (9.2)."""
-        stride, above, out = 3 * self.width, bytes(3 * self.width), b""
+        stride, above, out = 3 * self.width, bytes(3 * self.width), bytearray()
         for at in range(0, len(self.rows), stride + 1):
             above = unfilter(self.rows[at], self.rows[at + 1:at + 1 + stride], above)
             out += above
-        return out
+        return bytes(out)
 
 
 def paeth(left, up, corner):
@@ -264,6 +263,19 @@ class TestScreenshot:
         screenshot(linzer, vm, path)
         assert twin.read_bytes() == path.read_bytes()
 
+    def test_where_nothing_can_be_made_it_is_written_to(self, linzer, user):
+        """Somebody's own file, in a directory that is not his."""
+        place = linzer.home / "place"
+        place.mkdir()
+        (place / "s.png").write_text("x" * 1_000_000)
+        path = user.give("place/s.png")
+        inode = path.stat().st_ino
+        user.start("run", "--no-graphics", "--net-none", "vm")
+        eventually(lambda: (linzer.vm("vm") / "run.json").exists(), 60)
+        child = user.start("screenshot", "vm", str(path))
+        assert (*child.communicate(timeout=60), child.returncode) == ("", "", 0)
+        assert Png(path.read_bytes()).width and path.stat().st_ino == inode and len(os.listdir(place)) == 1
+
     def test_a_pipe_gets_it(self, linzer, vm):
         linzer("run", "--detach", vm, check=True)
         for name in ("-", "/dev/stdout"):
@@ -300,6 +312,10 @@ class TestScreenshot:
         assert runtime(linzer, vm)["pid"] and screenshot(linzer, vm, tmp_path / "s.png")
 
 
+# a console without anything, and without a cursor that blinks
+CLEAR = "systemctl stop getty@tty1; printf '\\033c\\033[?25l' >/dev/tty1"
+# the terminal is open, and keeps what is typed, before we hear of it
+READER = f"{CLEAR}; exec </dev/tty1; echo ready; exec head -n 1"
 INPUTS = "grep -h ^N: /proc/bus/input/devices || true"
 
 
@@ -308,6 +324,10 @@ def inputs(guests, name):
     guests("exec", name, "sudo", "modprobe", "virtio_input", check=True)
     out = guests("exec", name, "sh", "-c", INPUTS, check=True).stdout
     return set(re.findall(r'Name="(.*)"', out))
+
+
+def is_dark(pixels):
+    return not any(pixels)
 
 
 def start(guests, name, *options, vnc="--vnc-experimental"):
@@ -358,19 +378,16 @@ class TestInTheGuest:
 
     def test_a_client_sees_the_console_and_types(self, guests, desk):
         with rfb.Client(desk[1], desk[0]) as client:
-            guests("exec", "desk", "sudo", "sh", "-c", "printf '\\033c' >/dev/tty1", check=True)
-            empty = client.screen()
+            guests("exec", "desk", "sudo", "sh", "-c", CLEAR, check=True)
+            eventually(lambda: is_dark(client.screen()), 60)
             guests("exec", "desk", "sudo", "sh", "-c", "echo seen from outside >/dev/tty1", check=True)
-            eventually(lambda: client.screen() != empty, 60)
-            reader = guests.start("exec", "desk", "sudo", "sh", "-c",
-                                  "systemctl stop getty@tty1; echo ready; head -n 1 </dev/tty1",
-                                  stdout=subprocess.PIPE, text=True)
+            eventually(lambda: not is_dark(client.screen()), 60)
+            reader = guests.start("exec", "desk", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
             assert first_line(reader) == "ready\n"
-            time.sleep(2)  # until head reads; what is typed before is kept by the terminal
-            before = client.screen()
+            eventually(lambda: is_dark(client.screen()), 60)
             client.type("typed by vnc 42\n")
             assert first_line(reader) == "typed by vnc 42\n"
-            assert client.screen() != before, "the console echoes what is typed"
+            eventually(lambda: not is_dark(client.screen()), 60)  # the console echoes what is typed
 
     def test_a_screenshot_is_what_the_client_sees(self, guests, desk, tmp_path):
         guests("exec", "desk", "sudo", "sh", "-c", "printf '\\033c\\033[?25lpicture' >/dev/tty1", check=True)
@@ -422,11 +439,8 @@ class TestInTheGuest:
             assert "QEMU Virtio Keyboard" in names
             assert not any("ablet" in name or "ouse" in name for name in names)
             with rfb.Client(port, password) as client:
-                reader = guests.start("exec", "keys", "sudo", "sh", "-c",
-                                      "systemctl stop getty@tty1; echo ready; head -n 1 </dev/tty1",
-                                      stdout=subprocess.PIPE, text=True)
+                reader = guests.start("exec", "keys", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
                 assert first_line(reader) == "ready\n"
-                time.sleep(2)
                 client.type("without a mouse\n")
                 assert first_line(reader) == "without a mouse\n"
         finally:
@@ -601,15 +615,31 @@ class TestWindow:
         assert values(linzer, vm, "-display") == ["gtk,gl=off,zoom-to-fit=on,grab-on-hover=on"]
 
     @pytest.fixture
-    def without_ui(self):
-        """A PATH whose QEMU has no window."""
+    def with_ui(self):
+        """Makes a PATH whose QEMU says that it has these kinds of windows."""
         with scratch.directory() as directory:
+            def make(kinds):
+                program = directory / "qemu-system-x86_64"
+                program.write_text(f'#!/bin/sh\n[ "$*" = "-display help" ] && exec echo {kinds}\n'
+                                   'exec /usr/bin/qemu-system-x86_64 "$@"\n')
+                program.chmod(0o755)
+                return {"PATH": f"{directory}:{os.environ['PATH']}"}
             directory.chmod(0o755)
-            program = directory / "qemu-system-x86_64"
-            program.write_text('#!/bin/sh\n[ "$*" = "-display help" ] && exec echo none\n'
-                               'exec /usr/bin/qemu-system-x86_64 "$@"\n')
-            program.chmod(0o755)
-            yield {"PATH": f"{directory}:{os.environ['PATH']}"}
+            yield make
+
+    @pytest.fixture
+    def without_ui(self, with_ui):
+        return with_ui("none")
+
+    def test_without_gtk_it_is_sdls(self, linzer, vm, desktop, with_ui):
+        child = linzer.start("run", vm, env={**desktop.settings, **with_ui("sdl")}, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        eventually(lambda: desktop.windows() or child.poll() is not None, 60)
+        eventually(lambda: (linzer.vm(vm) / "run.json").exists() or child.poll() is not None, 60)
+        assert values(linzer, vm, "-display") == ["sdl,gl=off"]
+        desktop.close(*desktop.windows().values())
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, out, err) == (0, "Stopping VM...\n", "")
 
     MISSING = "QEMU here has no window: install the package 'qemu-system-gui', or use --no-graphics\n"
 
@@ -639,6 +669,20 @@ class TestHostileEngine:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == "cannot serve the display by VNC: QEMU's VNC server is not as it was asked for\n"
 
+    def test_a_qemu_without_a_clipboard_is_one_line(self, linzer, vm):
+        with scratch.directory() as directory:
+            directory.chmod(0o755)
+            program = directory / "qemu-system-x86_64"
+            program.write_text("#!/bin/sh\ncase \"$*\" in *'-chardev qemu-vdagent,'*)\n"
+                               "echo \"qemu: -chardev qemu-vdagent: 'qemu-vdagent' is not a valid char driver name\" >&2; exit 1\n"
+                               "esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+            program.chmod(0o755)
+            env = {"PATH": f"{directory}:{os.environ['PATH']}"}
+            done = linzer("run", vm, env=env)
+            assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+            assert done.stderr.endswith("; --no-clipboard runs it without a shared clipboard\n")
+            linzer("run", "--detach", "--no-clipboard", vm, env=env, check=True)
+
     def test_a_qemu_without_vnc_is_one_line(self, linzer, vm, engine):
         done = linzer("run", "--vnc-experimental", "--net-none", vm, env=engine(
             "greet()\nsay({'error': {'class': 'E', 'desc': 'no such thing'}, 'id': hear('set_password')})\ntime.sleep(60)\n"))
@@ -660,3 +704,22 @@ class TestHostileEngine:
         done = linzer("screenshot", vm, path)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", message + "\n")
         assert path.read_text() == "what was there" and child.poll() is None
+
+    def test_a_window_that_is_closed_ends_the_vm_whatever_qemu_does(self, linzer, vm, engine):
+        done = linzer("run", "--net-none", vm, env={"DISPLAY": ":7654", **engine(
+            "greet()\nevent('SHUTDOWN', guest=False, reason='host-qmp-quit')\ntime.sleep(600)\n")})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Stopping VM...\n", "")
+
+    @pytest.mark.soak  # twenty seconds; qmp.test.c has it short
+    def test_a_picture_that_comes_too_late_does_not_part_us(self, linzer, vm, engine, tmp_path):
+        """The answer is late for the client; what QEMU says after it is heard."""
+        child = linzer.start("run", "--net-none", vm, stdout=subprocess.PIPE, text=True, env=engine(
+            "greet()\nsay({'return': {'fdset-id': 1, 'fd': 9}, 'id': hear('add-fd')})\n"
+            "late = hear('screendump')\nback = hear('remove-fd')\n"
+            "say({'return': {}, 'id': late})\nsay({'return': {}, 'id': back})\npowered_off()\n"))
+        eventually(lambda: (linzer.vm(vm) / "run.json").exists(), 60)
+        done = linzer("screenshot", vm, tmp_path / "s.png")
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+        assert done.stderr.endswith("QEMU does not answer\n") and not (tmp_path / "s.png").exists()
+        out, _err = child.communicate(timeout=60)
+        assert (child.returncode, out) == (0, "guest has stopped the virtual machine\n")

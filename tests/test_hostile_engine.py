@@ -20,6 +20,9 @@ import scratch
 ENGINE = r'''#!/usr/bin/python3 -I
 import json, os, re, signal, socket, struct, sys, time
 
+if sys.argv[1:] == ["-display", "help"]:
+    sys.exit(print("gtk"))
+
 
 def sock(name):
     return socket.socket(fileno=int(re.search(rf"socket,id={name},fd=(\d+)", " ".join(sys.argv)).group(1)))

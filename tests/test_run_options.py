@@ -20,7 +20,7 @@ def vm(linzer):
 
 @pytest.mark.parametrize("options", [
     ["--no-audio"], ["--no-clipboard"], ["--no-graphics"], ["--graphics"], ["--nested"], ["--suspendable"],
-    ["--no-trackpad"], ["--no-pointer"], ["--no-keyboard"], ["--capture-system-keys"], ["--rosetta", "tag"],
+    ["--no-pointer"], ["--no-keyboard"], ["--capture-system-keys"], ["--rosetta", "tag"],
     ["--rosetta=tag"], ["--recovery"], ["--vnc"], ["--vnc-experimental"], ["--graphics", "--vnc-experimental"],
     ["--no-graphics", "--no-clipboard", "--no-audio", "--root-disk-opts", "sync=none"],
 ], ids=" ".join)
@@ -36,6 +36,7 @@ def test_accepted_silently(linzer, vm, options):
     (["--net-bridged", "x", "--net-softnet-allow", "@host"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
     (["--graphics", "--no-graphics"], "--graphics and --no-graphics are mutually exclusive"),
     (["--capture-system-keys", "--no-graphics"], "--captures-system-keys can only be used with the default VM view"),
+    (["--no-trackpad"], "--no-trackpad can only be used with macOS VMs"),
     (["--provisioning-opts", "a=b"], "--provisioning-opts can only be used with macOS VMs"),
 ])
 def test_refused_combinations(linzer, vm, options, message):

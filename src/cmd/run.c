@@ -77,7 +77,8 @@ static const struct option options[] = {
 	  "Accepted: every VM here can be suspended.", NULL, OPTION_HIDDEN },
 	{ "capture-system-keys", 0, OPTION_FLAG, AT(capture_system_keys), NULL,
 	  "Give system keys to the window.", NULL, 0 },
-	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "No trackpad.", NULL, 0 },
+	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "No meaning for Linux guests.",
+	  NULL, OPTION_HIDDEN },
 	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "No pointer device.", NULL, 0 },
 	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "No keyboard.", NULL, 0 },
 	{ "provisioning-opts", 0, OPTION_STRING, AT(provisioning_opts), "options",
@@ -122,6 +123,8 @@ static int check_combinations(const struct run_args *args, struct error *err)
 		return error_set(
 			err, E_USAGE,
 			"--captures-system-keys can only be used with the default VM view");
+	if (args->no_trackpad)
+		return error_set(err, E_USAGE, "--no-trackpad can only be used with macOS VMs");
 	if (args->provisioning_opts)
 		return error_set(err, E_USAGE,
 				 "--provisioning-opts can only be used with macOS VMs");

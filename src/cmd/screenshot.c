@@ -96,14 +96,28 @@ static int replace(const char *file, mode_t mode, const struct str *picture, str
 	return new_file_publish(&made, err);
 }
 
+/* Would a new file in its place differ from @st in more than its content? */
+static bool is_replaceable(const struct stat *st)
+{
+	return st->st_nlink == 1 && st->st_uid == geteuid() && st->st_gid == getegid();
+}
+
+/* Did a file's directory, or a mount on the file, stand in the way? */
+static bool is_about_the_place(int r)
+{
+	return r == -EACCES || r == -EPERM || r == -EROFS || r == -EBUSY;
+}
+
 /*
  * Over what is there: a file of ours with one name is replaced at once and keeps its mode; any
- * other (a device, a file with other names or of another user) is written to, as cp would.
+ * other (a device, a file with other names, of another user or group, in a directory that is not
+ * ours to change) is written to, as cp would.
  */
 static int overwrite(const char *file, const struct str *picture, struct error *err)
 {
 	auto_fd fd = fs_open(AT_FDCWD, file, O_WRONLY | O_NOCTTY, err);
 	struct stat st;
+	int r = -EPERM;
 
 	if (fd < 0)
 		return fd;
@@ -111,9 +125,9 @@ static int overwrite(const char *file, const struct str *picture, struct error *
 		return error_errno(err, "cannot write '%s'", file);
 	if (!S_ISREG(st.st_mode))
 		return fs_write_all(fd, picture->ptr, picture->len, err);
-	if (st.st_nlink == 1 && st.st_uid == geteuid())
-		return replace(file, st.st_mode, picture, err);
-	return fs_overwrite(fd, picture->ptr, picture->len, err);
+	if (is_replaceable(&st))
+		r = replace(file, st.st_mode, picture, err);
+	return is_about_the_place(r) ? fs_overwrite(fd, picture->ptr, picture->len, err) : r;
 }
 
 static int write_picture(const char *file, const struct str *picture, struct error *err)

@@ -6,7 +6,8 @@
  * Bytes are collected in a buffer; every complete line in it is one message and is
  * handled at once, so between calls the buffer holds at most one incomplete
  * line. Events go to the handler. An answer must carry the id of the one
- * call that is waiting: any other is a peer that does not keep to the protocol.
+ * call that is waiting, or of one that has waited too long: any other is a peer that does not
+ * keep to the protocol.
  *
  * The first failure is kept: the connection is dead, and says so to every later caller.
  * Nothing waits without a deadline, also not while sending: a peer that stops reading is
@@ -39,6 +40,7 @@ struct qmp {
 	int64_t next_id;
 	int64_t waiting; /* id of the waiting call, NOBODY: none */
 	size_t posted; /* commands with the id POSTED that are not answered yet */
+	size_t given_up; /* calls that nobody waits for any more, not answered yet */
 	bool greeted; /* the greeting has come */
 	int64_t major, minor; /* the engine's version */
 	json_t *commands; /* set of names, or NULL: not asked yet */
@@ -179,6 +181,10 @@ static int on_answer(struct qmp *qmp, struct qmp_message *m, struct error *err)
 {
 	if (m->id == POSTED && qmp->posted) {
 		qmp->posted--;
+		return 0;
+	}
+	if (m->id >= 0 && m->id < qmp->next_id && m->id != qmp->waiting && qmp->given_up) {
+		qmp->given_up--;
 		return 0;
 	}
 	if (m->id == NOBODY || m->id != qmp->waiting)
@@ -338,9 +344,16 @@ static int converse(struct qmp *qmp, const struct str *text, int fd, uint64_t de
 {
 	int r = send_all(qmp, text, fd, deadline, err);
 
+	if (r < 0)
+		return die(qmp, err);
 	while (r == 0 && !qmp->answer.object)
 		r = wait_and_receive(qmp, POLLIN, deadline, err);
-	return r < 0 ? die(qmp, err) : 0;
+	if (r != -ETIMEDOUT)
+		return r < 0 ? die(qmp, err) : 0;
+	/* all is sent: a QEMU that is slow has done nothing wrong, and may answer yet */
+	qmp->waiting = NOBODY;
+	qmp->given_up++;
+	return r;
 }
 
 int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, unsigned timeout_ms,
@@ -368,15 +381,16 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
 	return 0;
 }
 
-int qmp_post(struct qmp *qmp, const char *command, struct error *err)
+int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
 {
+	auto_json *consumed = arguments;
 	auto_str text = STR_INIT;
 	ssize_t n;
 	int r = still_alive(qmp, err);
 
 	if (r < 0)
 		return r;
-	format_command(POSTED, command, NULL, &text);
+	format_command(POSTED, command, consumed, &text);
 	n = send_some(qmp, text.ptr, text.len, -1);
 	if (n == (ssize_t)text.len) {
 		qmp->posted++;
@@ -386,6 +400,11 @@ int qmp_post(struct qmp *qmp, const char *command, struct error *err)
 	errno = n < 0 ? (int)-n : EAGAIN;
 	(void)error_errno(err, "cannot write to QEMU");
 	return die(qmp, err);
+}
+
+int qmp_post(struct qmp *qmp, const char *command, struct error *err)
+{
+	return qmp_post_with(qmp, command, NULL, err);
 }
 
 int qmp_handshake(struct qmp *qmp, unsigned timeout_ms, struct error *err)

@@ -6,8 +6,8 @@
  * A QMP client. QEMU may have been taken over by its guest: every byte is
  * bounded and checked. One struct for one connection; the event handler is
  * called from qmp_process(), qmp_handshake() and qmp_call(), and calls none of them itself.
- * After any error but QEMU's own answer (E_FAILED from qmp_call()) the connection is
- * dead and every later call fails.
+ * After any error but QEMU's own answer (E_FAILED from qmp_call()) and an answer that is late
+ * (ETIMEDOUT from it) the connection is dead and every later call fails.
  */
 
 #include <jansson.h>
@@ -35,7 +35,8 @@ int qmp_handshake(struct qmp *qmp, unsigned timeout_ms, struct error *err) must_
  * Execute and wait for the answer; other threads of events are dispatched meanwhile.
  * @arguments is consumed (may be NULL). @fd: sent along by SCM_RIGHTS if >= 0.
  * @result: the "return" value, owned by the caller; may be NULL.
- * QEMU's own error is E_FAILED with its text.
+ * QEMU's own error is E_FAILED with its text. ETIMEDOUT: QEMU may be doing it yet; its answer will
+ * be ignored, and as it works in order, what is called or posted next waits behind this.
  */
 int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, unsigned timeout_ms,
 	     json_t **result, struct error *err) must_use_;
@@ -44,6 +45,9 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
  * does not read is -EAGAIN, and the connection is dead.
  */
 int qmp_post(struct qmp *qmp, const char *command, struct error *err) must_use_;
+/* The same with @arguments, which are consumed. */
+int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments,
+		  struct error *err) must_use_;
 /* Read what is there, dispatch events. Return: 0; -EPIPE: the end; -E_PROTOCOL: rubbish; or error.
  */
 int qmp_process(struct qmp *qmp, struct error *err) must_use_;

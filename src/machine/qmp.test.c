@@ -281,6 +281,37 @@ static void a_peer_that_never_answers_times_out(void **state)
 	say(f, "{\"event\":\"STOP\"}\n");
 	assert_int_equal(call(f, SHORT_MS, NULL, &err), -ETIMEDOUT);
 	assert_int_equal(f->events, 1);
+}
+
+/* The call has failed, but what follows goes on; one answer of its own, and no more. */
+static void a_late_answer_is_ignored(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	json_t *result = NULL;
+
+	greet(f);
+	assert_int_equal(call(f, SHORT_MS, NULL, &err), -ETIMEDOUT);
+	assert_int_equal(qmp_post(f->qmp, "cont", &err), 0);
+	say(f, "{\"return\":{\"late\":1},\"id\":1}\n{\"return\":{},\"id\":-2}\n"
+	       "{\"return\":7,\"id\":2}\n");
+	assert_int_equal(call(f, LONG_MS, &result, &err), 0);
+	assert_int_equal(json_integer_value(result), 7);
+	json_decref(result);
+	say(f, "{\"return\":{},\"id\":1}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
+	assert_dead(f);
+}
+
+static void an_answer_to_a_call_yet_to_come_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+
+	greet(f);
+	assert_int_equal(call(f, SHORT_MS, NULL, &err), -ETIMEDOUT);
+	say(f, "{\"return\":{},\"id\":2}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
 	assert_dead(f);
 }
 
@@ -324,7 +355,6 @@ static void against_flood(struct fixture *f, void *(*peer)(void *), unsigned tim
 	greet(f);
 	assert_int_equal(pthread_create(&thread, NULL, peer, f), 0);
 	assert_int_equal(call(f, timeout_ms, NULL, &err), -code);
-	assert_dead(f);
 	assert_int_equal(shutdown(qmp_fd(f->qmp), SHUT_RDWR), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
@@ -332,6 +362,7 @@ static void against_flood(struct fixture *f, void *(*peer)(void *), unsigned tim
 static void an_endless_line_is_refused(void **state)
 {
 	against_flood(*state, flood_one_line, 10 * LONG_MS, E_PROTOCOL);
+	assert_dead(*state);
 }
 
 static void endless_events_do_not_outlast_the_deadline(void **state)
@@ -443,6 +474,8 @@ int main(void)
 		with_peer(a_peer_that_never_answers_times_out),
 		with_peer(a_peer_that_never_greets_times_out),
 		with_peer(an_endless_line_is_refused),
+		with_peer(a_late_answer_is_ignored),
+		with_peer(an_answer_to_a_call_yet_to_come_is_refused),
 		with_peer(endless_events_do_not_outlast_the_deadline),
 		with_peer(a_peer_that_stops_reading_times_out),
 		with_peer(a_descriptor_goes_with_its_command),

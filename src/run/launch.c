@@ -249,6 +249,15 @@ static void close_disks(struct session *session)
 		close_one(&session->root_fds[i]);
 }
 
+/* What can be left out if QEMU did not start for it. */
+static const char *way_out(const struct session *session)
+{
+	if (strstr(session->last_error, "qemu-vdagent")) /* a QEMU built without SPICE */
+		return "; --no-clipboard runs it without a shared clipboard";
+	return session->plan.window == WINDOW_NONE ? ""
+						   : "; --no-graphics runs it without a window";
+}
+
 static int on_handshake_failed(struct session *session, struct error *err)
 {
 	char text[4096];
@@ -260,9 +269,7 @@ static int on_handshake_failed(struct session *session, struct error *err)
 		return -err->code;
 	if (session->last_error[0])
 		return error_set(err, E_FAILED, "failed to start the VM: %s%s", session->last_error,
-				 session->plan.window == WINDOW_NONE ? ""
-								     : "; --no-graphics runs it "
-								       "without a window");
+				 way_out(session));
 	return error_wrap(err, "failed to start the VM");
 }
 

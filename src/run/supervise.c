@@ -4,7 +4,7 @@
  * Theory of operation
  *
  * Nothing here waits for QEMU, which may be its guest's by now: commands are posted. Only a
- * freeze (freeze.c) has to wait, and bounds it.
+ * freeze (freeze.c) and a picture of the screen (vnc.c) have to wait, and bound it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
  * stderr, virtiofsd's end, the network keepers' sockets, the console, manage.sock, and (inside the
@@ -159,14 +159,17 @@ static void on_full_disk(struct session *session)
 	(void)uv_timer_start(&session->room_timer, on_room_timer, ROOM_MS, 0);
 }
 
-/* Somebody closed it: that is what a signal is, except that QEMU ends by itself. Its GTK window
- * gives a quit by QMP as the reason, which nobody else has asked for. */
+/* Somebody closed it: that is what a signal is, except that QEMU ends by itself, or is killed. Its
+ * GTK window gives a quit by QMP as the reason, which nobody else has asked for. */
 static void on_closed_window(struct session *session, const char *reason)
 {
 	if (session->plan.window == WINDOW_NONE || !reason)
 		return;
-	if (strcmp(reason, "host-ui") == 0 || strcmp(reason, "host-qmp-quit") == 0)
-		end_by_user(session);
+	if (strcmp(reason, "host-ui") != 0 && strcmp(reason, "host-qmp-quit") != 0)
+		return;
+	end_by_user(session);
+	if (!session->quit_sent)
+		(void)uv_timer_start(&session->kill_timer, on_kill_timer, QUIT_MS, 0);
 }
 
 void session_on_event(void *arg, const char *event, const json_t *data)

@@ -144,12 +144,13 @@ void desk_announce(struct session *session)
 	print_server(url);
 }
 
+/* Not waited for: where drawing takes too long, QEMU does it after that. */
 static void take_back(struct session *session, int64_t set)
 {
 	struct error ignored = ERROR_INIT;
 
-	(void)!qmp_call(session->qmp, "remove-fd", json_pack("{s:I}", "fdset-id", (json_int_t)set),
-			-1, CALL_MS, NULL, &ignored);
+	(void)!qmp_post_with(session->qmp, "remove-fd",
+			     json_pack("{s:I}", "fdset-id", (json_int_t)set), &ignored);
 }
 
 int desk_screenshot(struct session *session, int file, struct error *err)

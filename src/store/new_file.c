@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fs.h"
@@ -54,12 +56,44 @@ static int open_named(struct new_file *file, const char *path, struct error *err
 	return error_errno(err, "cannot create '%s'", path);
 }
 
+/* Does @path name the file behind @fd? It may be a name of another mount namespace's. */
+static bool is_name_of(const char *path, int fd)
+{
+	struct stat named, open;
+
+	return lstat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_ino == open.st_ino &&
+	       named.st_dev == open.st_dev;
+}
+
+/*
+ * What @path leads to, NULL: nothing is there. The kernel follows the links, not we: it follows
+ * none that somebody else has put into a directory like /tmp (fs.protected_symlinks).
+ */
+static int resolve(const char *path, char **target, struct error *err)
+{
+	auto_fd fd = open(path, O_PATH | O_CLOEXEC);
+	char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)], real[PATH_MAX];
+	ssize_t n;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : error_errno(err, "cannot create '%s'", path);
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	n = readlink(self, real, sizeof(real) - 1);
+	if (n < 0)
+		return error_errno(err, "cannot create '%s'", path);
+	real[n] = '\0';
+	if (is_name_of(real, fd))
+		*target = xstrdup(real);
+	return 0;
+}
+
 int new_file_open(const char *path, struct new_file *file, struct error *err)
 {
-	/* without a file, or one that cannot be reached: what follows says so */
-	auto_free char *target = realpath(path, NULL);
-	int r = locate(target ? target : path, file, err);
+	auto_free char *target = NULL;
+	int r = resolve(path, &target, err);
 
+	if (r == 0)
+		r = locate(target ? target : path, file, err);
 	if (r < 0)
 		return r;
 	if (open_nameless(file) >= 0)

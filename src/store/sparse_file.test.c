@@ -57,6 +57,20 @@ int __wrap_openat64(int dir, const char *path, int flags, mode_t mode)
 	return __real_openat64(dir, path, flags, mode);
 }
 
+/* A link that the kernel does not follow, as fs.protected_symlinks has it do. */
+static const char *no_follow;
+int __real_open64(const char *path, int flags, mode_t mode);
+int __wrap_open64(const char *path, int flags, mode_t mode);
+
+int __wrap_open64(const char *path, int flags, mode_t mode)
+{
+	if (no_follow && strcmp(path, no_follow) == 0) {
+		errno = EACCES;
+		return -1;
+	}
+	return __real_open64(path, flags, mode);
+}
+
 static void assert_content(const char *path, const char *want)
 {
 	auto_str text = STR_INIT;
@@ -120,6 +134,23 @@ static void test_new_file_with_a_name(void **state)
 	no_nameless = false;
 }
 
+/* Where the kernel does not follow a link, what it leads to stays as it is: not by a name, either.
+ */
+static void test_a_link_that_is_not_followed(void **state)
+{
+	struct fixture *f = *state;
+	auto_free char *path = str_format("%s/new", f->path);
+	auto_free char *link = str_format("%s/link", f->path);
+	auto_new_file file = NEW_FILE_INIT;
+
+	put(f, path, "one", true);
+	assert_int_equal(symlink("new", link), 0);
+	no_follow = link;
+	assert_fails(f, EACCES, "Permission denied", new_file_open(link, &file, &f->err));
+	no_follow = NULL;
+	assert_content(path, "one");
+}
+
 static void test_no_directory(void **state)
 {
 	struct fixture *f = *state;
@@ -135,6 +166,7 @@ int main(void)
 		fixture_test(test_pieces),
 		fixture_test(test_new_file),
 		fixture_test(test_new_file_with_a_name),
+		fixture_test(test_a_link_that_is_not_followed),
 		fixture_test(test_no_directory),
 	};
 
