@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """linzer-agent and the relay, without a VM: a socket plays the virtio-serial port.
 
-The host's side is build/src/agent/agent-relay-stand-in, which is src/agent/relay.c as `run` has
-it; commands go through `linzer exec` to a stand-in VM whose control.sock it serves.
+What stands in is in agent_stage.py.
 """
 
 import fcntl
 import os
 import pty
-import pwd
 import secrets
 import signal
 import socket
@@ -19,57 +17,9 @@ import threading
 
 import pytest
 
-from conftest import BUILD, ROOT
+from agent_stage import AGENT, running, stage  # noqa: F401 (fixtures)
 
-AGENT = BUILD / "linzer-agent"
-RELAY = BUILD / "src" / "agent" / "agent-relay-stand-in"
 MAGIC = b"Linzer\r\x01"
-
-
-class Stage:
-    """A running stand-in VM, its relay, and an agent in its "guest"."""
-
-    def __init__(self, linzer):
-        self.linzer = linzer
-        self.port = linzer.home / "port"
-        self.children = []
-        self.relay = self.start(RELAY, self.port, linzer.vm("vm") / "control.sock",
-                                stdout=subprocess.PIPE, text=True)
-        while not self.port.exists():
-            assert self.relay.poll() is None
-        self.agent = self.start_agent()
-
-    def start(self, *args, **options):
-        child = subprocess.Popen(list(map(str, args)), stdin=subprocess.DEVNULL, **options)
-        self.children.append(child)
-        return child
-
-    def start_agent(self):
-        agent = self.start(AGENT, "--device", self.port, "--no-vsock", "--user", pwd.getpwuid(os.geteuid()).pw_name)
-        assert self.relay.stdout.readline() == "ready\n"
-        return agent
-
-    def exec(self, *args, **options):
-        return self.linzer("exec", *args, **options)
-
-    def end(self):
-        for child in self.children:
-            child.kill()
-            child.wait()
-        self.relay.stdout.close()
-
-
-@pytest.fixture
-def stage(linzer):
-    linzer("create", "--linux", "--disk-size", "1", "vm", check=True)
-    run = subprocess.Popen(["/usr/bin/python3", ROOT / "tests" / "stand_in.py", linzer.vm("vm")],
-                           stdout=subprocess.PIPE)
-    assert run.stdout.readline() == b"ready\n"
-    stage = Stage(linzer)
-    yield stage
-    stage.end()
-    run.kill()
-    run.communicate()
 
 
 def peak_kib(pid):

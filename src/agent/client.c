@@ -118,13 +118,16 @@ static int left(uint64_t start, unsigned ms)
 static int step(struct call *call, int fd, struct exec *exec, int timeout, struct error *err)
 {
 	int n, r = send_some(call, fd); /* first: it makes room for input */
-	bool input = exec && exec->input_open && call_wants_input(call);
+	/* not before somebody answers: who tries again shall have lost nothing */
+	bool input = exec && exec->input_open && call_has_answered(call) && call_wants_input(call);
 	struct pollfd fds[3] = {
 		{ .fd = fd, .events = POLLIN },
 		{ .fd = input ? 0 : -1, .events = POLLIN },
 		{ .fd = exec ? exec->size_fd : -1, .events = POLLIN },
 	};
 
+	if (call_is_done(call)) /* what was sent was why a broken session ends */
+		return 1;
 	if (r == 0 && call_output(call).len)
 		fds[0].events |= POLLOUT;
 	n = poll(fds, 3, timeout);
@@ -234,6 +237,14 @@ static struct slice text(const char *s)
 	return (struct slice){ (const uint8_t *)s, strlen(s) };
 }
 
+static void add_variable(struct slices *env, const char *entry)
+{
+	size_t key = strcspn(entry, "=");
+
+	slices_add(env, (struct slice){ (const uint8_t *)entry, key });
+	slices_add(env, text(entry[key] ? entry + key + 1 : ""));
+}
+
 static void add_command(struct str *request, const struct client_exec *how)
 {
 	auto_proto_command command = PROTO_COMMAND_INIT;
@@ -250,6 +261,11 @@ static void add_command(struct str *request, const struct client_exec *how)
 		slices_add(&command.env, text("TERM"));
 		slices_add(&command.env, text(term));
 	}
+	for (size_t i = 0; how->env && i < how->env->len; i++)
+		add_variable(&command.env, how->env->items[i]);
+	if (how->workdir)
+		command.workdir = text(how->workdir);
+	command.detach = how->detach;
 	proto_add_command(request, &command);
 }
 

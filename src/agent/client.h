@@ -16,11 +16,15 @@
 #include "base/attr.h"
 
 struct error;
+struct strings;
 
 struct client_exec {
 	const char *const *argv; /* NULL-terminated, at least one */
 	bool interactive; /* pass standard input on */
 	bool tty; /* a terminal for the command; ours goes to raw mode if it is one */
+	bool detach; /* the call is over, with 0, once the command was started */
+	const struct strings *env; /* "KEY=value" each, beyond the login's; may be NULL */
+	const char *workdir; /* NULL: the user's home */
 	unsigned answer_ms; /* how long to wait for the agent's first byte */
 };
 

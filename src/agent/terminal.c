@@ -46,6 +46,14 @@ static void handle(int signal_number, void (*handler)(int))
 	(void)sigaction(signal_number, &action, NULL);
 }
 
+/* Who started us with a signal ignored (nohup) wants it to stay so. */
+static bool is_ignored(int signal_number)
+{
+	struct sigaction now;
+
+	return sigaction(signal_number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 void terminal_raw(int fd)
 {
 	static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV, SIGPIPE };
@@ -55,7 +63,8 @@ void terminal_raw(int fd)
 	raw = cooked;
 	cfmakeraw(&raw);
 	for (size_t i = 0; i < array_size(deadly); i++)
-		handle(deadly[i], die);
+		if (!is_ignored(deadly[i]))
+			handle(deadly[i], die);
 	handle(SIGCONT, resume);
 	raw_fd = fd;
 	(void)tcsetattr(fd, TCSADRAIN, &raw);

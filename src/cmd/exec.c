@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* exec: run a command in a running VM by its agent (contract 2.10, 6.2). */
+/* exec: run a command in a running VM by its agent (contract 2.10, 6.2; companions E). */
 
 #include <errno.h>
 #include <string.h>
@@ -17,11 +17,15 @@ enum {
 	PATIENCE_MS = 10000, /* for an agent that is not up yet */
 	FIRST_PAUSE_MS = 20,
 	LONGEST_PAUSE_MS = 500,
+	ENV_MAX = 1000, /* an agent takes PROTO_ENV_MAX */
 };
 
 struct exec_args {
 	bool interactive;
 	bool tty;
+	bool detach;
+	struct strings env;
+	const char *workdir;
 	const char *name;
 	struct strings command;
 };
@@ -39,6 +43,23 @@ static const struct option options[] = {
 	  .offset = offsetof(struct exec_args, tty),
 	  .help = "Give the command a terminal.",
 	  .flags = OPTION_LETTER },
+	{ .name = "detach",
+	  .letter = 'd',
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct exec_args, detach),
+	  .help = "Leave the command running, without input and output, and return at once." },
+	{ .name = "env",
+	  .letter = 'e',
+	  .kind = OPTION_STRINGS,
+	  .offset = offsetof(struct exec_args, env),
+	  .value = "key=value",
+	  .help = "Set a variable for the command; KEY alone passes on the one that is set here." },
+	{ .name = "workdir",
+	  .letter = 'w',
+	  .kind = OPTION_STRING,
+	  .offset = offsetof(struct exec_args, workdir),
+	  .value = "dir",
+	  .help = "Folder in the VM to run the command in (default: the user's home)." },
 	{ 0 },
 };
 
@@ -84,6 +105,9 @@ static int try_exec(const struct vm *vm, const struct exec_args *args, unsigned 
 		.argv = (const char *const *)args->command.items,
 		.interactive = args->interactive,
 		.tty = args->tty,
+		.detach = args->detach,
+		.env = &args->env,
+		.workdir = args->workdir,
 		.answer_ms = wait_ms,
 	};
 	auto_fd fd = vm_socket_connect(vm, "control.sock", err);
@@ -113,6 +137,43 @@ static int exec_patiently(const struct vm *vm, const struct exec_args *args, str
 	}
 }
 
+/* KEY alone stands for what is set here, and for nothing where it is not. */
+static void fill_in(struct strings *env)
+{
+	struct strings filled = VEC_INIT;
+
+	for (size_t i = 0; i < env->len; i++) {
+		const char *entry = env->items[i];
+		const char *value = getenv(entry);
+
+		if (strchr(entry, '='))
+			strings_add(&filled, entry);
+		else if (value)
+			strings_addf(&filled, "%s=%s", entry, value);
+	}
+	strings_release(env);
+	*env = filled;
+}
+
+static int validate(struct invocation *inv unused_, void *p, struct error *err)
+{
+	const struct exec_args *args = p;
+
+	if (args->detach && (args->interactive || args->tty))
+		return error_set(err, E_VALIDATION,
+				 "--detach excludes -i and -t: the command gets neither input "
+				 "nor a terminal");
+	if (args->workdir && !*args->workdir)
+		return error_set(err, E_VALIDATION, "--workdir needs the name of a folder");
+	if (args->env.len > ENV_MAX)
+		return error_set(err, E_VALIDATION, "--env can be given %d times at most", ENV_MAX);
+	for (size_t i = 0; i < args->env.len; i++)
+		if (strcspn(args->env.items[i], "=") == 0)
+			return error_set(err, E_VALIDATION, "'%s' names no variable for --env",
+					 args->env.items[i]);
+	return 0;
+}
+
 static int run(struct invocation *inv, void *p, struct error *err)
 {
 	struct exec_args *args = p;
@@ -124,6 +185,7 @@ static int run(struct invocation *inv, void *p, struct error *err)
 		return r;
 	if (!is_running(&vm))
 		return not_running(&vm, err);
+	fill_in(&args->env);
 	strings_take(&args->command, NULL); /* argv ends with NULL */
 	return exec_patiently(&vm, args, err);
 }
@@ -136,5 +198,6 @@ const struct command command_exec = {
 	.options = options,
 	.arguments = arguments,
 	.args_size = sizeof(struct exec_args),
+	.validate = validate,
 	.run = run,
 };
