@@ -78,7 +78,11 @@ struct argument {
 
 struct invocation; /* cmd/command.h: home, program name, output */
 
-enum command_flags { COMMAND_HIDDEN = 1, COMMAND_KEEPS_TMP = 2 /* no tmp gc before it */ };
+enum command_flags {
+	COMMAND_HIDDEN = 1,
+	COMMAND_KEEPS_TMP = 2, /* no tmp gc before it */
+	COMMAND_OPENS_HOME = 4, /* itself, or does without one */
+};
 
 struct command {
 	const char *name;

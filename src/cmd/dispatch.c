@@ -38,11 +38,19 @@
 enum { EXIT_USAGE = 64 };
 
 const struct command *const commands[] = {
-	&command_create,     &command_clone,  &command_run,    &command_set,   &command_get,
-	&command_list,	     &command_login,  &command_logout, &command_ip,    &command_net,
-	&command_screenshot, &command_exec,   &command_pull,   &command_push,  &command_tag,
-	&command_inspect,    &command_import, &command_export, &command_prune, &command_rename,
-	&command_stop,	     &command_delete, &command_logs,   &command_fqn,   NULL,
+	&command_create,     &command_clone,
+	&command_run,	     &command_set,
+	&command_get,	     &command_list,
+	&command_login,	     &command_logout,
+	&command_ip,	     &command_net,
+	&command_screenshot, &command_exec,
+	&command_pull,	     &command_push,
+	&command_tag,	     &command_inspect,
+	&command_import,     &command_export,
+	&command_prune,	     &command_rename,
+	&command_stop,	     &command_delete,
+	&command_logs,	     &command_doctor,
+	&command_fqn,	     NULL,
 };
 
 static void on_interrupt(int signal)
@@ -146,11 +154,11 @@ static int execute(struct invocation *inv, const struct command *command, void *
 
 	if (runner_of(inv, command) == run_elsewhere)
 		return run_elsewhere(inv, args, &err) < 0 ? run_error(inv, &err) : 0;
-	if (home_open(&inv->home, inv->program, &err) < 0)
+	if (!(command->flags & COMMAND_OPENS_HOME) && home_open(&inv->home, inv->program, &err) < 0)
 		return run_error(inv, &err);
 	if (command->validate && command->validate(inv, args, &err) < 0)
 		return validation_error(inv, command, &err);
-	if (!(command->flags & COMMAND_KEEPS_TMP))
+	if (!(command->flags & (COMMAND_KEEPS_TMP | COMMAND_OPENS_HOME)))
 		collect_tmp(inv);
 	status = runner_of(inv, command)(inv, args, &err);
 	return status < 0 ? run_error(inv, &err) : status;

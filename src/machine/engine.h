@@ -37,6 +37,9 @@ int engine_find_in(enum plan_arch arch, const char *path, const char *root, stru
 void engine_release(struct engine *engine);
 #define auto_engine cleanup_(engine_release) struct engine
 
+/* The value of its -sandbox: what a guest that took it over cannot call. */
+#define ENGINE_SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
 enum accel_choice { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 
 /*

@@ -26,6 +26,7 @@
 #include "base/vec.h"
 #include "machine/block.h"
 #include "machine/display.h"
+#include "machine/engine.h"
 #include "machine/plan.h"
 
 enum { FIRST_FD = 3, NODE_NAME = sizeof("disk4294967295-4294967295") };
@@ -89,8 +90,7 @@ static void add_engine(struct builder *b)
 {
 	strings_add(b->argv, "-nodefaults");
 	strings_add(b->argv, "-no-user-config");
-	add(b, "-sandbox",
-	    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add(b, "-sandbox", ENGINE_SANDBOX);
 	add(b, "-name", "linzer,debug-threads=on");
 	add(b, "-rtc", "base=utc");
 	/* only what has a bootindex is tried: no network boot */
