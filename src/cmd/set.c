@@ -5,6 +5,7 @@
 #include "cmd/command.h"
 #include "cmd/display.h"
 #include "cmd/set_network.h"
+#include "store/recovery_partition.h"
 #include "store/vm.h"
 
 struct set_args {
@@ -14,7 +15,15 @@ struct set_args {
 	const char *disk;
 	int display_refit; /* -1: not given */
 	bool random_mac, random_serial, flatten;
+	int recovery_partition; /* enum recovery_partition */
 	struct network_options network;
+};
+
+static const char *const recovery_choices[] = {
+	[RECOVERY_KEEP] = "keep",
+	[RECOVERY_DELETE] = "delete",
+	[RECOVERY_RELOCATE] = "relocate",
+	NULL,
 };
 
 enum { CPU_MIN = 1, REFIT_KEEP = -1 };
@@ -75,6 +84,12 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct set_args, flatten),
 	  .help = "Make the disk one raw file again, which shares nothing with clones." },
+	{ .name = "recovery-partition",
+	  .kind = OPTION_CHOICE,
+	  .choices = recovery_choices,
+	  .offset = offsetof(struct set_args, recovery_partition),
+	  .help = "What to do with macOS' recovery partition: keep (default), delete or relocate, "
+		  "to the end of the disk." },
 	{ 0 },
 };
 
@@ -166,6 +181,20 @@ static int set_config(const struct vm *vm, const struct set_args *args, struct e
 	return r < 0 ? r : vm_write_config(vm, &config, err);
 }
 
+static int change_disk(const struct vm *vm, const struct set_args *args, struct error *err)
+{
+	int r = args->disk ? vm_replace_disk(vm, args->disk, err) : 0;
+
+	if (r >= 0 && args->disk_size.given)
+		r = vm_resize_disk(vm, args->disk_size.unsigned_value * gigabyte, err);
+	if (r >= 0 && args->flatten)
+		r = vm_flatten_disk(vm, err);
+	if (r >= 0)
+		r = vm_recovery_partition(vm, (enum recovery_partition)args->recovery_partition,
+					  err);
+	return r < 0 ? r : 0;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct set_args *args = data;
@@ -179,13 +208,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		r = set_config(&vm, args, err);
 	if (r >= 0)
 		r = network_change_apply(&vm, &network, err);
-	if (r >= 0 && args->disk)
-		r = vm_replace_disk(&vm, args->disk, err);
-	if (r >= 0 && args->disk_size.given)
-		r = vm_resize_disk(&vm, args->disk_size.unsigned_value * gigabyte, err);
-	if (r >= 0 && args->flatten)
-		r = vm_flatten_disk(&vm, err);
-	return r;
+	return r < 0 ? r : change_disk(&vm, args, err);
 }
 
 const struct command command_set = {
