@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
-
 #include "base/error.h"
 #include "cmd/command.h"
 #include "cmd/display.h"
+#include "cmd/resources.h"
 #include "cmd/set_network.h"
 #include "store/recovery_partition.h"
 #include "store/vm.h"
@@ -26,10 +25,8 @@ static const char *const recovery_choices[] = {
 	NULL,
 };
 
-enum { CPU_MIN = 1, REFIT_KEEP = -1 };
-static const uint64_t mebibyte = 1024 * 1024;
+enum { REFIT_KEEP = -1 };
 static const uint64_t gigabyte = 1000 * 1000 * 1000;
-static const uint64_t memory_max = UINT64_C(1) << 50;
 
 static const struct option options[] = {
 	{ .name = "cpu",
@@ -109,39 +106,21 @@ static void defaults(void *data)
 	args->network.local = -1;
 }
 
-static int too_little(const char *what, uint64_t min, uint64_t requested, struct error *err)
-{
-	return error_set(err, E_FAILED,
-			 "Error: LessThanMinimalResourcesError: VM should have %" PRIu64
-			 " %s at minimum (requested %" PRIu64 ")",
-			 min, what, requested);
-}
-
 /* The minimum of the config binds macOS guests only. */
 static int apply_cpu(uint64_t cpu, struct config *config, struct error *err)
 {
-	uint64_t min = config->os == OS_DARWIN ? config->cpu_count_min : CPU_MIN;
+	bool darwin = config->os == OS_DARWIN;
 
-	if (cpu < min)
-		return too_little("CPU cores", min, cpu, err);
-	config->cpu_count = (uint32_t)cpu;
-	return 0;
+	return resources_cpus(cpu, darwin ? config->cpu_count_min : RESOURCES_CPUS_MIN,
+			      &config->cpu_count, err);
 }
 
 static int apply_memory(uint64_t mib, struct config *config, struct error *err)
 {
-	uint64_t min = config->os == OS_DARWIN ? config->memory_min : mebibyte;
-	uint64_t bytes;
+	bool darwin = config->os == OS_DARWIN;
 
-	if (__builtin_mul_overflow(mib, mebibyte, &bytes) || bytes > memory_max)
-		return error_set(err, E_TOO_BIG,
-				 "%" PRIu64 " MiB of memory is more than the largest VM can have "
-				 "(%" PRIu64 ")",
-				 mib, memory_max / mebibyte);
-	if (bytes < min)
-		return too_little("bytes of memory", min, bytes, err);
-	config->memory = bytes;
-	return 0;
+	return resources_memory(mib, darwin ? config->memory_min : RESOURCES_MEMORY_MIN,
+				&config->memory, err);
 }
 
 static int apply(const struct set_args *args, struct config *config, struct error *err)
