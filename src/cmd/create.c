@@ -11,6 +11,8 @@
 #include "base/str.h"
 #include "cli/table.h"
 #include "cmd/command.h"
+#include "cmd/resources.h"
+#include "cmd/vetu.h"
 #include "machine/convert.h"
 #include "machine/engine.h"
 #include "store/vm.h"
@@ -27,7 +29,8 @@ struct create_args {
 	const char *from_image;
 	bool linux_guest;
 	bool no_clobber;
-	struct optional_number disk_size;
+	struct optional_number disk_size, cpu, memory;
+	struct vetu_create vetu;
 	int disk_format;
 };
 
@@ -51,6 +54,14 @@ static const struct option options[] = {
 	  .kind = OPTION_U16,
 	  .offset = offsetof(struct create_args, disk_size),
 	  .help = "Size of the disk in GB (default: 50, or the image's)." },
+	{ .name = "cpu",
+	  .kind = OPTION_U16,
+	  .offset = offsetof(struct create_args, cpu),
+	  .help = "Number of CPUs (default: 4)." },
+	{ .name = "memory",
+	  .kind = OPTION_U64,
+	  .offset = offsetof(struct create_args, memory),
+	  .help = "Memory in MiB (default: 4096)." },
 	{ .name = "disk-format",
 	  .kind = OPTION_CHOICE,
 	  .choices = disk_formats,
@@ -61,6 +72,26 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct create_args, no_clobber),
 	  .help = "Fail if a VM of that name exists, instead of replacing it." },
+	{ .name = "kernel",
+	  .kind = OPTION_STRING,
+	  .offset = offsetof(struct create_args, vetu.kernel),
+	  .flags = OPTION_PRIVATE,
+	  .help = "Refused: a VM boots what is on its disk." },
+	{ .name = "initramfs",
+	  .kind = OPTION_STRING,
+	  .offset = offsetof(struct create_args, vetu.initramfs),
+	  .flags = OPTION_PRIVATE,
+	  .help = "Refused: a VM boots what is on its disk." },
+	{ .name = "cmdline",
+	  .kind = OPTION_STRING,
+	  .offset = offsetof(struct create_args, vetu.cmdline),
+	  .flags = OPTION_PRIVATE,
+	  .help = "Refused: a VM boots what is on its disk." },
+	{ .name = "disk",
+	  .kind = OPTION_STRINGS,
+	  .offset = offsetof(struct create_args, vetu.disks),
+	  .flags = OPTION_PRIVATE,
+	  .help = "As --from-image." },
 	{ 0 },
 };
 
@@ -73,9 +104,11 @@ static const struct argument arguments[] = {
 
 static int validate(struct invocation *inv, void *data, struct error *err)
 {
-	const struct create_args *args = data;
+	struct create_args *args = data;
 
 	(void)inv;
+	if (vetu_check_create(&args->vetu, &args->from_image, err) < 0)
+		return -err->code;
 	if (!args->from_ipsw && !args->linux_guest && !args->from_image)
 		return error_set(err, E_USAGE,
 				 "Please specify either a --from-ipsw or --linux option!");
@@ -152,6 +185,22 @@ static int create_from_image(const struct home *home, const struct create_args *
 	return r;
 }
 
+/* Called as vetu, a VM has two CPUs. */
+static int read_resources(const struct invocation *inv, const struct create_args *args,
+			  struct vm_create *how, struct error *err)
+{
+	int r = 0;
+
+	if (args->cpu.given)
+		r = resources_cpus(args->cpu.unsigned_value, RESOURCES_CPUS_MIN, &how->cpus, err);
+	else if (vetu_is_name(inv->program))
+		how->cpus = VETU_CPUS;
+	if (r == 0 && args->memory.given)
+		r = resources_memory(args->memory.unsigned_value, RESOURCES_MEMORY_MIN,
+				     &how->memory, err);
+	return r;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct create_args *args = data;
@@ -164,6 +213,8 @@ static int run(struct invocation *inv, void *data, struct error *err)
 	};
 	int r = home_check_name(args->name, err);
 
+	if (r == 0)
+		r = read_resources(inv, args, &how, err);
 	if (r < 0)
 		return r;
 	auto_fd nvram = open_nvram_template(how.arch, err);

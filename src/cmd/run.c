@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/command.h"
+#include "cmd/vetu.h"
 #include "run/dir_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
@@ -17,6 +18,7 @@ struct run_args {
 	const char *name, *serial_path, *rosetta, *root_disk_opts, *provisioning_opts;
 	struct strings disks, dirs, net_bridged, softnet_allow, softnet_block, softnet_expose;
 	struct optional_number softnet_control_fd;
+	struct vetu_run vetu;
 	int accel;
 	bool no_graphics, graphics, serial, no_audio, no_clipboard, recovery, vnc, vnc_experimental;
 	bool nested, net_softnet, net_host, net_none, suspendable, capture_system_keys;
@@ -83,6 +85,10 @@ static const struct option options[] = {
 	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "No keyboard.", NULL, 0 },
 	{ "provisioning-opts", 0, OPTION_STRING, AT(provisioning_opts), "options",
 	  "No meaning for Linux guests.", NULL, OPTION_HIDDEN },
+	{ "net-host-mtu", 0, OPTION_U16, AT(vetu.net_host_mtu), "mtu",
+	  "The MTU of networks: always 1500.", NULL, OPTION_PRIVATE },
+	{ "device", 0, OPTION_STRINGS, AT(vetu.devices), "path",
+	  "Refused: no device of the host is given to a VM.", NULL, OPTION_PRIVATE },
 	{ "accel", 0, OPTION_CHOICE, AT(accel), "accel",
 	  "How the guest's code is run: auto (default), kvm or tcg.", accel_choices, 0 },
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL,
@@ -222,6 +228,8 @@ static int run_validate(struct invocation *inv, void *arg, struct error *err)
 	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	int r = check_combinations(args, err);
 
+	if (r == 0)
+		r = vetu_check_run(&args->vetu, err);
 	if (r == 0)
 		r = read_network(args, &network, err);
 	if (r == 0)

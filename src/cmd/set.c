@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
-
 #include "base/error.h"
 #include "cmd/command.h"
 #include "cmd/display.h"
+#include "cmd/resources.h"
 #include "cmd/set_network.h"
+#include "store/recovery_partition.h"
 #include "store/vm.h"
 
 struct set_args {
@@ -14,13 +14,19 @@ struct set_args {
 	const char *disk;
 	int display_refit; /* -1: not given */
 	bool random_mac, random_serial, flatten;
+	int recovery_partition; /* enum recovery_partition */
 	struct network_options network;
 };
 
-enum { CPU_MIN = 1, REFIT_KEEP = -1 };
-static const uint64_t mebibyte = 1024 * 1024;
+static const char *const recovery_choices[] = {
+	[RECOVERY_KEEP] = "keep",
+	[RECOVERY_DELETE] = "delete",
+	[RECOVERY_RELOCATE] = "relocate",
+	NULL,
+};
+
+enum { REFIT_KEEP = -1 };
 static const uint64_t gigabyte = 1000 * 1000 * 1000;
-static const uint64_t memory_max = UINT64_C(1) << 50;
 
 static const struct option options[] = {
 	{ .name = "cpu",
@@ -75,6 +81,12 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct set_args, flatten),
 	  .help = "Make the disk one raw file again, which shares nothing with clones." },
+	{ .name = "recovery-partition",
+	  .kind = OPTION_CHOICE,
+	  .choices = recovery_choices,
+	  .offset = offsetof(struct set_args, recovery_partition),
+	  .help = "What to do with macOS' recovery partition: keep (default), delete or relocate, "
+		  "to the end of the disk." },
 	{ 0 },
 };
 
@@ -94,39 +106,21 @@ static void defaults(void *data)
 	args->network.local = -1;
 }
 
-static int too_little(const char *what, uint64_t min, uint64_t requested, struct error *err)
-{
-	return error_set(err, E_FAILED,
-			 "Error: LessThanMinimalResourcesError: VM should have %" PRIu64
-			 " %s at minimum (requested %" PRIu64 ")",
-			 min, what, requested);
-}
-
 /* The minimum of the config binds macOS guests only. */
 static int apply_cpu(uint64_t cpu, struct config *config, struct error *err)
 {
-	uint64_t min = config->os == OS_DARWIN ? config->cpu_count_min : CPU_MIN;
+	bool darwin = config->os == OS_DARWIN;
 
-	if (cpu < min)
-		return too_little("CPU cores", min, cpu, err);
-	config->cpu_count = (uint32_t)cpu;
-	return 0;
+	return resources_cpus(cpu, darwin ? config->cpu_count_min : RESOURCES_CPUS_MIN,
+			      &config->cpu_count, err);
 }
 
 static int apply_memory(uint64_t mib, struct config *config, struct error *err)
 {
-	uint64_t min = config->os == OS_DARWIN ? config->memory_min : mebibyte;
-	uint64_t bytes;
+	bool darwin = config->os == OS_DARWIN;
 
-	if (__builtin_mul_overflow(mib, mebibyte, &bytes) || bytes > memory_max)
-		return error_set(err, E_TOO_BIG,
-				 "%" PRIu64 " MiB of memory is more than the largest VM can have "
-				 "(%" PRIu64 ")",
-				 mib, memory_max / mebibyte);
-	if (bytes < min)
-		return too_little("bytes of memory", min, bytes, err);
-	config->memory = bytes;
-	return 0;
+	return resources_memory(mib, darwin ? config->memory_min : RESOURCES_MEMORY_MIN,
+				&config->memory, err);
 }
 
 static int apply(const struct set_args *args, struct config *config, struct error *err)
@@ -166,6 +160,20 @@ static int set_config(const struct vm *vm, const struct set_args *args, struct e
 	return r < 0 ? r : vm_write_config(vm, &config, err);
 }
 
+static int change_disk(const struct vm *vm, const struct set_args *args, struct error *err)
+{
+	int r = args->disk ? vm_replace_disk(vm, args->disk, err) : 0;
+
+	if (r >= 0 && args->disk_size.given)
+		r = vm_resize_disk(vm, args->disk_size.unsigned_value * gigabyte, err);
+	if (r >= 0 && args->flatten)
+		r = vm_flatten_disk(vm, err);
+	if (r >= 0)
+		r = vm_recovery_partition(vm, (enum recovery_partition)args->recovery_partition,
+					  err);
+	return r < 0 ? r : 0;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct set_args *args = data;
@@ -179,13 +187,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		r = set_config(&vm, args, err);
 	if (r >= 0)
 		r = network_change_apply(&vm, &network, err);
-	if (r >= 0 && args->disk)
-		r = vm_replace_disk(&vm, args->disk, err);
-	if (r >= 0 && args->disk_size.given)
-		r = vm_resize_disk(&vm, args->disk_size.unsigned_value * gigabyte, err);
-	if (r >= 0 && args->flatten)
-		r = vm_flatten_disk(&vm, err);
-	return r;
+	return r < 0 ? r : change_disk(&vm, args, err);
 }
 
 const struct command command_set = {

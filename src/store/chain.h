@@ -8,7 +8,9 @@
 
 #include "store/disk.h"
 
+struct error;
 struct str;
+struct vm;
 
 #define CHAIN_FILE "disk.json"
 #define CHAIN_TOP "disk.img"
@@ -28,5 +30,16 @@ bool chain_names(const struct disk_chain *chain, const char *file);
 void chain_format(const struct disk_chain *chain, struct str *out);
 /* disk.img alone, raw. */
 void chain_set_raw(struct disk_chain *chain, uint64_t size);
+
+/*
+ * Lock a stopped VM and read its chain: nobody can start it while the .lock is held.
+ * Return: the lock; or error, E_RUNNING among them.
+ */
+int disk_lock_stopped(const struct vm *vm, struct disk_chain *chain, struct error *err) must_use_;
+/*
+ * A copy of the file @from as "disk.img.next", for disk_commit_raw(). What is left of it where
+ * something fails, now or later, disk_read() sweeps. Return: fd, read-write.
+ */
+int disk_copy_next(const struct vm *vm, int from, struct error *err) must_use_;
 
 #endif

@@ -13,14 +13,23 @@
 #include "store/stage.h"
 #include "store/vm.h"
 
-static int write_config(const struct vm *vm, enum config_arch arch, struct error *err)
+static void set_resources(struct config *config, const struct vm_create *how)
+{
+	if (how->cpus)
+		config->cpu_count = config->cpu_count_min = how->cpus;
+	if (how->memory)
+		config->memory = config->memory_min = how->memory;
+}
+
+static int write_config(const struct vm *vm, const struct vm_create *how, struct error *err)
 {
 	auto_config config = CONFIG_INIT;
 	auto_str text = STR_INIT;
 	auto_fd fd = -1;
 	int r;
 
-	config_init_linux(&config, arch);
+	config_init_linux(&config, how->arch);
+	set_resources(&config, how);
 	config_format(&config, &text);
 	fd = fs_open(vm->dir, "config.json", O_WRONLY | O_CREAT | O_EXCL, err);
 	r = fd < 0 ? fd : fs_write_all(fd, text.ptr, text.len, err);
@@ -81,7 +90,7 @@ static int make_disk(const struct vm *vm, const struct vm_create *how, struct er
 
 static int fill(const struct vm *vm, const struct vm_create *how, struct error *err)
 {
-	int r = write_config(vm, how->arch, err);
+	int r = write_config(vm, how, err);
 
 	if (r == 0)
 		r = copy_template(vm, how->nvram_template, "nvram.bin", err);

@@ -38,11 +38,7 @@ static void format_size(uint64_t bytes, char text[SIZE_TEXT])
 			       units[u]);
 }
 
-/*
- * Lock a stopped VM and read its chain. Nobody can start it while we have
- * the .lock. Return: the lock, or error.
- */
-static int lock_stopped(const struct vm *vm, struct disk_chain *chain, struct error *err)
+int disk_lock_stopped(const struct vm *vm, struct disk_chain *chain, struct error *err)
 {
 	auto_fd lock = vm_lock(vm, err);
 	int r;
@@ -85,7 +81,7 @@ int vm_resize_disk(const struct vm *vm, uint64_t size, struct error *err)
 {
 	struct disk_chain chain = { 0 };
 	char wanted[SIZE_TEXT], present[SIZE_TEXT];
-	auto_fd lock = lock_stopped(vm, &chain, err);
+	auto_fd lock = disk_lock_stopped(vm, &chain, err);
 
 	if (lock < 0)
 		return lock;
@@ -105,14 +101,21 @@ int vm_resize_disk(const struct vm *vm, uint64_t size, struct error *err)
 	return chain_is_raw(&chain) ? grow_raw(vm, size, err) : grow_overlay(vm, &chain, size, err);
 }
 
-static int copy_next(const struct vm *vm, int from, struct disk_chain *chain, struct error *err)
+int disk_copy_next(const struct vm *vm, int from, struct error *err)
 {
 	auto_fd to = fs_open(vm->dir, CHAIN_NEXT, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, err);
 	int r = to < 0 ? to : fs_reflink(from, to, err);
 
 	if (r == 0)
 		r = fs_copy_sparse(from, to, err);
-	return r < 0 ? r : disk_commit_raw(vm, to, chain, err);
+	return r < 0 ? r : take_fd(&to);
+}
+
+static int copy_next(const struct vm *vm, int from, struct disk_chain *chain, struct error *err)
+{
+	auto_fd to = disk_copy_next(vm, from, err);
+
+	return to < 0 ? to : disk_commit_raw(vm, to, chain, err);
 }
 
 int vm_replace_disk(const struct vm *vm, const char *path, struct error *err)
@@ -128,7 +131,7 @@ int vm_replace_disk(const struct vm *vm, const char *path, struct error *err)
 		return from;
 	if (fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set(err, E_FAILED, "'%s' is not a regular file", path);
-	lock = lock_stopped(vm, &chain, err);
+	lock = disk_lock_stopped(vm, &chain, err);
 	if (lock < 0)
 		return lock;
 	r = copy_next(vm, from, &chain, err);
@@ -142,7 +145,7 @@ int vm_replace_disk(const struct vm *vm, const char *path, struct error *err)
 int vm_flatten_disk(const struct vm *vm, struct error *err)
 {
 	struct disk_chain chain;
-	auto_fd lock = lock_stopped(vm, &chain, err);
+	auto_fd lock = disk_lock_stopped(vm, &chain, err);
 
 	if (lock < 0)
 		return lock;

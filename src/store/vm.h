@@ -144,6 +144,8 @@ struct vm_create {
 	uint64_t disk_size; /* bytes */
 	const char *disk_file; /* raw file moved in as disk.img, or NULL: an empty disk */
 	enum config_arch arch;
+	uint32_t cpus; /* 0: as many as a Linux VM has */
+	uint64_t memory; /* bytes, likewise */
 	int nvram_template; /* descriptor of the firmware's variable store */
 	bool no_clobber;
 };
