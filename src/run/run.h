@@ -15,6 +15,7 @@
 #include "machine/engine.h"
 #include "run/desk.h"
 
+struct cloud_init;
 struct error;
 struct home;
 struct dir_options;
@@ -25,6 +26,7 @@ struct run_options {
 	const char *root_disk; /* --root-disk-opts, or NULL */
 	struct strings disks; /* --disk, as given */
 	const struct dir_options *dirs; /* --dir */
+	const struct cloud_init *cloud;
 	bool serial;
 	const char *serial_path;
 	bool nested;
