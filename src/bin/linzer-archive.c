@@ -4,15 +4,26 @@
  * linzer-archive: what needs libarchive. Started by `linzer run` with its files as descriptors from
  * 3 up; one line on stderr where something fails.
  *
- *   seed NAME...   the seed of cloud-init, to 3, of files with these names, whose content is 4, ...
+ *   seed NAME...               the seed of cloud-init, to 3, of files with these names, whose
+ *                              content is 4, ...
+ *   fetch URL ETAG MODIFIED    what is there, to 3; its version as JSON to stdout, or nothing
+ *                              where that is still the given one
+ *   unpack                     the archive 3 into the directory 4
+ *
+ * Exit status: 0; 1; or 2 where nobody answered.
  */
 
+#include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "archive/fetch.h"
 #include "archive/seed.h"
+#include "archive/unpack.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -54,10 +65,37 @@ static int seed(int count, char **names, struct error *err)
 	return r;
 }
 
+static int print_version(const struct fetch_version *version, struct error *err)
+{
+	auto_json *object = json_pack("{s:s, s:s, s:b}", "etag", version->etag.ptr, "modified",
+				      version->modified.ptr, "noStore", (int)version->no_store);
+	auto_str text = STR_INIT;
+
+	if (!object)
+		return error_set(err, E_INVALID, "the server's headers are no text");
+	json_add_compact(&text, object);
+	return fs_write_all(STDOUT_FILENO, text.ptr, text.len, err);
+}
+
+static int fetch_file(char **words, struct error *err)
+{
+	auto_fetch_version version = FETCH_VERSION_INIT;
+	int r;
+
+	str_adds(&version.etag, words[1]);
+	str_adds(&version.modified, words[2]);
+	r = fetch(words[0], FIRST_FD, &version, err);
+	return r > 0 ? print_version(&version, err) : r;
+}
+
 static int perform(int argc, char **argv, struct error *err)
 {
 	if (argc > 2 && strcmp(argv[1], "seed") == 0)
 		return seed(argc - 2, argv + 2, err);
+	if (argc == 5 && strcmp(argv[1], "fetch") == 0)
+		return fetch_file(argv + 2, err);
+	if (argc == 2 && strcmp(argv[1], "unpack") == 0)
+		return unpack(FIRST_FD, FIRST_FD + 1, err);
 	return error_set(err, E_USAGE, "linzer-archive is started by linzer");
 }
 
@@ -68,5 +106,5 @@ int main(int argc, char **argv)
 	if (perform(argc, argv, &err) >= 0)
 		return 0;
 	(void)fprintf(stderr, "%s\n", err.text);
-	return 1;
+	return err.code == EHOSTUNREACH ? 2 : 1;
 }

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "cmd/command.h"
 #include "run/cloud_init.h"
+#include "run/dir_archive.h"
 #include "run/dir_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
@@ -269,11 +270,13 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	auto_net_options network = NET_OPTIONS_INIT;
 	auto_dir_options dirs = DIR_OPTIONS_INIT;
 	auto_cloud_init cloud = CLOUD_INIT_INIT;
+	auto_dir_archives archives = DIR_ARCHIVES_INIT;
 	const struct run_options how = {
 		.name = args->name,
 		.root_disk = args->root_disk_opts,
 		.disks = args->disks,
 		.dirs = &dirs,
+		.archives = &archives,
 		.cloud = &cloud,
 		.serial = args->serial,
 		.serial_path = args->serial_path,
@@ -294,6 +297,8 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	if (r == 0)
 		r = cloud_init_read(&cloud, args->cloud_init, args->cloud_init_network,
 				    args->ssh_key, err);
+	if (r == 0)
+		r = dir_archives_fetch(&archives, &dirs, &inv->home, err);
 	if (r < 0)
 		return r;
 	return run_vm(&inv->home, &how, err);
