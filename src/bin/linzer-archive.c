@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * linzer-archive: what needs libarchive. Started by `linzer run` with its files as descriptors from
+ * linzer-archive: what needs libarchive. Started by linzer with its files as descriptors from
  * 3 up; one line on stderr where something fails.
  *
  *   seed NAME...               the seed of cloud-init, to 3, of files with these names, whose
  *                              content is 4, ...
  *   fetch URL ETAG MODIFIED    what is there, to 3; its version as JSON to stdout, or nothing
  *                              where that is still the given one
+ *   expand LIMIT               the compressed file 3 to 4, at most so many bytes
  *   unpack                     the archive 3 into the directory 4
  *
  * Exit status: 0; 1; or 2 where nobody answered.
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "archive/expand.h"
 #include "archive/fetch.h"
 #include "archive/seed.h"
 #include "archive/unpack.h"
@@ -88,12 +90,23 @@ static int fetch_file(char **words, struct error *err)
 	return r > 0 ? print_version(&version, err) : r;
 }
 
+static int expand_file(const char *text, struct error *err)
+{
+	uint64_t limit;
+
+	if (str_to_u64(text, INT64_MAX, &limit) < 0)
+		return error_set(err, E_USAGE, "'%s' is no number of bytes", text);
+	return expand(FIRST_FD, FIRST_FD + 1, limit, err);
+}
+
 static int perform(int argc, char **argv, struct error *err)
 {
 	if (argc > 2 && strcmp(argv[1], "seed") == 0)
 		return seed(argc - 2, argv + 2, err);
 	if (argc == 5 && strcmp(argv[1], "fetch") == 0)
 		return fetch_file(argv + 2, err);
+	if (argc == 3 && strcmp(argv[1], "expand") == 0)
+		return expand_file(argv[2], err);
 	if (argc == 2 && strcmp(argv[1], "unpack") == 0)
 		return unpack(FIRST_FD, FIRST_FD + 1, err);
 	return error_set(err, E_USAGE, "linzer-archive is started by linzer");
