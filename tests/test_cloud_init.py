@@ -25,7 +25,7 @@ ethernets:
   lan:
     match: {name: "e*"}
     dhcp4: true
-    nameservers: {search: [seed.example]}
+    nameservers: {search: [seed.example], addresses: [192.0.2.53]}
 """
 
 
