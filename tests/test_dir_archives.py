@@ -379,6 +379,7 @@ def test_killed_while_it_downloads_leaves_nothing_that_counts(linzer, server, vm
     child.wait()
     hello(server)
     ran(linzer, vm, f"{server.url}/a.tar.gz")
+    assert kept(linzer) == ["archive", "json"]
 
 
 def test_a_guest_has_the_files(guests, server):

@@ -32,7 +32,7 @@
 #include "store/home.h"
 
 enum { ANSWER_MAX = 16 * 1024, FETCH_FD = 3, NOBODY_ANSWERED = 2, HEX = 16 };
-static const char archive_end[] = ".archive";
+static const char archive_end[] = ".archive", part_end[] = ".part";
 
 /* One URL's files. */
 struct cached {
@@ -66,7 +66,7 @@ static void name_files(struct cached *c)
 {
 	uint64_t value = hash(c->url);
 
-	(void)snprintf(c->part, sizeof(c->part), "%016" PRIx64 ".part", value);
+	(void)snprintf(c->part, sizeof(c->part), "%016" PRIx64 "%s", value, part_end);
 	(void)snprintf(c->archive, sizeof(c->archive), "%016" PRIx64 "%s", value, archive_end);
 	(void)snprintf(c->json, sizeof(c->json), "%016" PRIx64 ".json", value);
 }
@@ -163,27 +163,52 @@ static void count_file(struct survey *survey, const struct cached *c, const char
 	(void)snprintf(survey->oldest, sizeof(survey->oldest), "%s", name);
 }
 
-static struct survey look(const struct cached *c)
+/* Tell @on_file of each file's name. */
+static void walk(const struct cached *c,
+		 void (*on_file)(struct survey *survey, const struct cached *c, const char *name),
+		 struct survey *survey)
 {
-	struct survey survey = { 0 };
 	int fd = openat(c->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
 	while (d && (e = readdir(d)))
-		count_file(&survey, c, e->d_name);
+		on_file(survey, c, e->d_name);
 	if (d)
 		(void)closedir(d);
 	else
 		cleanup_close_(&fd);
+}
+
+static struct survey look(const struct cached *c)
+{
+	struct survey survey = { 0 };
+
+	walk(c, count_file, &survey);
 	return survey;
+}
+
+/* What a download that was killed left, which nobody holds. */
+static void remove_part(struct survey *survey, const struct cached *c, const char *name)
+{
+	struct error ignored = ERROR_INIT;
+	auto_fd lock = -1;
+
+	(void)survey;
+	if (!str_ends(name, part_end) || strcmp(name, c->part) == 0)
+		return;
+	lock = lock_file(c->dir, name, false, LOCK_TRY, &ignored);
+	if (lock >= 0)
+		(void)unlinkat(c->dir, name, 0);
 }
 
 /* All but this one may go. Whoever reads what is removed has it open. */
 static void make_room(const struct cached *c)
 {
-	struct survey survey = look(c);
+	struct survey survey;
 
+	walk(c, remove_part, NULL);
+	survey = look(c);
 	while (survey.bytes > DIR_CACHE_MAX && *survey.oldest &&
 	       unlinkat(c->dir, survey.oldest, 0) == 0)
 		survey = look(c);
