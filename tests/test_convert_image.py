@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`create --from-image`: every format comes in unchanged, hostile ones are one line and no VM."""
 
+import bz2
+import gzip
+import lzma
 import pathlib
 import subprocess
 
@@ -37,6 +40,38 @@ def test_an_image_of_each_format_becomes_the_disk(linzer, disk, tmp_path, form):
     with open(linzer.vm("vm") / "disk.img", "rb") as f:
         assert f.read(SIZE) == disk.read_bytes()
     assert image.read_bytes() == before
+
+
+def zstd(content):
+    return subprocess.run(["zstd", "-q"], input=content, capture_output=True, check=True).stdout
+
+
+COMPRESSED = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstd}
+
+
+@pytest.mark.parametrize("tool", COMPRESSED)
+def test_a_compressed_image_becomes_the_disk(linzer, disk, tmp_path, tool):
+    image = disk
+    if tool == "xz":  # one of a format, beneath
+        image = tmp_path / "image"
+        qemu_img("convert", "-f", "raw", "-O", "qcow2", disk, image)
+    (tmp_path / "compressed").write_bytes(COMPRESSED[tool](image.read_bytes()))
+    linzer("create", "--from-image", tmp_path / "compressed", "vm", check=True)
+    with open(linzer.vm("vm") / "disk.img", "rb") as f:
+        assert f.read(SIZE) == disk.read_bytes()
+    assert (linzer.vm("vm") / "disk.img").stat().st_blocks * 512 < SIZE // 2  # holes
+    assert list((linzer.home / "tmp").iterdir()) == []
+
+
+def test_a_compressed_image_that_is_none_is_one_line(linzer, disk, tmp_path):
+    whole = lzma.compress(disk.read_bytes())
+    inner = gzip.compress(b"QFI\xfb\0\0\0\3" + bytes(100))
+    for content, why in ((whole[:-100], "cannot decompress: "), (whole[:20] + b"x" * 5000, "cannot decompress: "), (inner, "")):
+        (tmp_path / "bad").write_bytes(content)
+        done = linzer("create", "--from-image", tmp_path / "bad", "vm")
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done
+        assert done.stderr.startswith(f"{tmp_path}/bad: {why}") and not linzer.vm("vm").exists()
+        assert list((linzer.home / "tmp").iterdir()) == []
 
 
 def hostile(tmp_path):

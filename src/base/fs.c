@@ -270,9 +270,33 @@ static int remove_one(int dir, const char *name, struct error *err)
 	return 0;
 }
 
+/* Let its owner, who we may be, remove what is in the directory behind @fd. */
+static void open_up(int fd)
+{
+	char path[sizeof("/proc/self/fd/") + 12];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || (st.st_mode & S_IRWXU) == S_IRWXU)
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	(void)chmod(path, st.st_mode | S_IRWXU);
+}
+
+/* What a guest made of a shared folder's modes does not keep the folder. */
+static int open_to_remove(int dir, const char *path)
+{
+	enum { FLAGS = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+	auto_fd place = openat(dir, path, O_PATH | FLAGS);
+
+	if (place < 0)
+		return -1;
+	open_up(place);
+	return openat(dir, path, O_RDONLY | FLAGS);
+}
+
 static int remove_entries(int dir, const char *path, struct error *err)
 {
-	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open_to_remove(dir, path);
 	cleanup_(close_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 

@@ -13,6 +13,7 @@
 #include "cmd/command.h"
 #include "cmd/resources.h"
 #include "cmd/vetu.h"
+#include "machine/compressed.h"
 #include "machine/convert.h"
 #include "machine/engine.h"
 #include "store/vm.h"
@@ -49,7 +50,7 @@ static const struct option options[] = {
 	  .value = "path",
 	  .offset = offsetof(struct create_args, from_image),
 	  .help = "Create a Linux VM from a disk image: raw, qcow2, vmdk, vdi, vhdx and what else "
-		  "qemu-img reads." },
+		  "qemu-img reads, also compressed." },
 	{ .name = "disk-size",
 	  .kind = OPTION_U16,
 	  .offset = offsetof(struct create_args, disk_size),
@@ -131,11 +132,44 @@ static int open_nvram_template(enum config_arch arch, struct error *err)
 	return r < 0 ? r : fs_open(AT_FDCWD, engine.firmware_vars, O_RDONLY, err);
 }
 
-/* Convert the image into @path beneath tmp/, whose flock @lock holds. */
-static int convert(const char *image, int lock, uint64_t *size, struct error *err)
+/* A fresh path in tmp/, owned. */
+static char *fresh_path(const struct home *home)
+{
+	char hex[33];
+
+	fs_random_hex(hex, 16);
+	return str_format("%s/create-disk-%s", home->tmp, hex);
+}
+
+/* If the image is compressed, put in the place of @image a file without a name that is not. */
+static int expand(const struct home *home, int *image, struct error *err)
+{
+	auto_free char *path = NULL;
+	auto_fd to = -1;
+	int r;
+
+	if (!compressed_detect(*image))
+		return 0;
+	path = fresh_path(home);
+	to = lock_file(AT_FDCWD, path, true, LOCK_WAIT, err);
+	if (to < 0)
+		return to;
+	(void)unlink(path);
+	r = compressed_expand(*image, to, UINT16_MAX * gigabyte, err);
+	if (r < 0)
+		return r;
+	(void)close(*image);
+	*image = take_fd(&to);
+	return 0;
+}
+
+/* Convert the image into the file of tmp/ whose flock @lock holds. */
+static int convert(const struct home *home, const char *image, int lock, uint64_t *size,
+		   struct error *err)
 {
 	auto_fd from = fs_open(AT_FDCWD, image, O_RDONLY | O_NONBLOCK, err);
 	struct stat st;
+	int r;
 
 	if (from < 0)
 		return from;
@@ -143,8 +177,9 @@ static int convert(const char *image, int lock, uint64_t *size, struct error *er
 		return error_errno(err, "%s", image);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return error_set(err, E_INVALID, "%s: not a disk image", image);
-	int r = convert_to_raw(from, lock, UINT16_MAX * gigabyte, size, err);
-
+	r = expand(home, &from, err);
+	if (r == 0)
+		r = convert_to_raw(from, lock, UINT16_MAX * gigabyte, size, err);
 	return r < 0 ? error_wrap(err, "%s", image) : 0;
 }
 
@@ -163,16 +198,13 @@ static int too_small(uint64_t wanted, uint64_t image, struct error *err)
 static int create_from_image(const struct home *home, const struct create_args *args,
 			     struct vm_create *how, struct error *err)
 {
-	char hex[33];
 	uint64_t size = 0;
-
-	fs_random_hex(hex, 16);
-	auto_free char *path = str_format("%s/create-disk-%s", home->tmp, hex);
+	auto_free char *path = fresh_path(home);
 	auto_fd lock = lock_file(AT_FDCWD, path, true, LOCK_WAIT, err);
 
 	if (lock < 0)
 		return lock;
-	int r = convert(args->from_image, lock, &size, err);
+	int r = convert(home, args->from_image, lock, &size, err);
 
 	if (r >= 0 && args->disk_size.given && how->disk_size < size)
 		r = too_small(how->disk_size, size, err);

@@ -10,12 +10,15 @@
 #include "base/str.h"
 #include "cmd/command.h"
 #include "cmd/vetu.h"
+#include "run/cloud_init.h"
+#include "run/dir_archive.h"
 #include "run/dir_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
 
 struct run_args {
 	const char *name, *serial_path, *rosetta, *root_disk_opts, *provisioning_opts;
+	const char *cloud_init, *cloud_init_network, *ssh_key;
 	struct strings disks, dirs, net_bridged, softnet_allow, softnet_block, softnet_expose;
 	struct optional_number softnet_control_fd;
 	struct vetu_run vetu;
@@ -52,6 +55,12 @@ static const struct option options[] = {
 	  OPTION_HIDDEN },
 	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]",
 	  "Share a folder, mounted below /mnt: ro, tag=TAG.", NULL, 0 },
+	{ "cloud-init", 0, OPTION_STRING, AT(cloud_init), "user-data",
+	  "Give this file (- is stdin) to the guest's cloud-init.", NULL, 0 },
+	{ "cloud-init-network", 0, OPTION_STRING, AT(cloud_init_network), "file",
+	  "Give it this network-config, too.", NULL, 0 },
+	{ "ssh-key", 0, OPTION_STRING, AT(ssh_key), "file",
+	  "Let the holder of this public key log in as the default user.", NULL, 0 },
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
@@ -271,11 +280,15 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 	static const enum accel_choice choices[] = { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 	auto_net_options network = NET_OPTIONS_INIT;
 	auto_dir_options dirs = DIR_OPTIONS_INIT;
+	auto_cloud_init cloud = CLOUD_INIT_INIT;
+	auto_dir_archives archives = DIR_ARCHIVES_INIT;
 	const struct run_options how = {
 		.name = args->name,
 		.root_disk = args->root_disk_opts,
 		.disks = args->disks,
 		.dirs = &dirs,
+		.archives = &archives,
+		.cloud = &cloud,
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
@@ -292,6 +305,11 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		r = net_interfaces_check(&network.bridged, err);
 	if (r == 0)
 		r = dir_options_parse(&args->dirs, &dirs, err);
+	if (r == 0)
+		r = cloud_init_read(&cloud, args->cloud_init, args->cloud_init_network,
+				    args->ssh_key, err);
+	if (r == 0)
+		r = dir_archives_fetch(&archives, &dirs, &inv->home, err);
 	if (r < 0)
 		return r;
 	return run_vm(&inv->home, &how, err);

@@ -86,21 +86,40 @@ static int check_name(const char *name, struct error *err)
 	return 0;
 }
 
+static bool is_url(const char *text)
+{
+	return str_starts(text, "http:") || str_starts(text, "https:");
+}
+
+static int check_url(const char *url, struct error *err)
+{
+	const char *host = strchr(url, ':') + 1;
+
+	if (!str_starts(host, "//") || host[2] == '\0' || strchr("/:?#", host[2]))
+		return error_set(err, E_USAGE, "this URL names no host");
+	if (strlen(url) > DIR_URL_MAX)
+		return error_set(err, E_USAGE, "a URL has at most %d bytes", DIR_URL_MAX);
+	for (; *url; url++)
+		if (!isgraph((unsigned char)*url))
+			return error_set(err, E_USAGE,
+					 "a URL holds no space and nothing that is not ASCII");
+	return 0;
+}
+
 /* What is left when the options are off: [NAME:]PATH. */
 static int split_name(const char *text, struct dir_option *option, struct error *err)
 {
-	const char *colon = strchr(text, ':');
+	const char *colon = is_url(text) ? NULL : strchr(text, ':');
 	int r = 0;
 
-	if (str_starts(text, "http:") || str_starts(text, "https:"))
-		return error_set(err, E_USAGE,
-				 "archives by URL are not supported: download and unpack it, and "
-				 "share the folder");
 	if (colon) {
 		option->name = xstrndup(text, (size_t)(colon - text));
 		r = check_name(option->name, err);
 	}
 	option->path = xstrdup(colon ? colon + 1 : text);
+	option->is_url = is_url(option->path);
+	if (r == 0 && option->is_url)
+		r = check_url(option->path, err);
 	if (r == 0 && *option->path == '\0')
 		return error_set(err, E_USAGE, "the path is empty");
 	return r;

@@ -5,6 +5,7 @@
 /*
  * The grammar of --dir [NAME:]PATH[:OPTIONS] (contract 7.5). OPTIONS is a comma list of ro and
  * tag=TAG: the last ':'-part is one if it holds at least one of them, else it belongs to the path.
+ * PATH may be the URL of an archive.
  *
  * Folders of one tag are one file system of the guest. An unnamed one is its root, and then the
  * only one of its tag; named ones are directories in its root.
@@ -19,11 +20,12 @@ struct error;
 struct strings;
 
 #define DIR_DEFAULT_TAG "com.apple.virtio-fs.automount"
-enum { DIR_NAME_MAX = 255, DIR_TAG_MAX = 36, DIR_OPTIONS_MAX = 64 };
+enum { DIR_NAME_MAX = 255, DIR_TAG_MAX = 36, DIR_OPTIONS_MAX = 64, DIR_URL_MAX = 2048 };
 
 struct dir_option {
 	char *name; /* no '/' in it, not "." or ".."; NULL: unnamed */
 	char *path; /* as given, not empty; "~" is not expanded */
+	bool is_url; /* the path is one, http or https */
 	char *tag; /* 1 to DIR_TAG_MAX letters, digits, and ".-_" but not first */
 	bool read_only;
 };

@@ -55,6 +55,23 @@ static void only_the_last_part_is_options_and_the_first_a_name(void **state)
 	check("ro:/a", "ro", "/a", DIR_DEFAULT_TAG, false);
 }
 
+static void urls_are_told(void **state)
+{
+	auto_strings values = VEC_INIT;
+	auto_dir_options options = DIR_OPTIONS_INIT;
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	check("https://a.example:8443/x.tar.gz", NULL, "https://a.example:8443/x.tar.gz",
+	      DIR_DEFAULT_TAG, false);
+	check("n:http://a.example/x:ro,tag=t", "n", "http://a.example/x", "t", true);
+	strings_add(&values, "a:http://a.example/x");
+	strings_add(&values, "b:./http:");
+	assert_int_equal(dir_options_parse(&values, &options, &err), 0);
+	assert_true(options.items[0].is_url);
+	assert_false(options.items[1].is_url);
+}
+
 /* Parse up to four values, of which the others are NULL. */
 static void refuse(const char *message, const char *const *texts, size_t count)
 {
@@ -93,9 +110,12 @@ static void every_mistake_is_one_clear_line(void **state)
 	assert_refused("--dir /src:tag=.a: a tag has letters, digits and, not first, '.', '-' and "
 		       "'_', which '.a' has not",
 		       "/src:tag=.a");
-	assert_refused("--dir https://a.example/x.tar.gz:ro: archives by URL are not supported: "
-		       "download and unpack it, and share the folder",
-		       "https://a.example/x.tar.gz:ro");
+	assert_refused("--dir https:///x.tar.gz: this URL names no host", "https:///x.tar.gz");
+	assert_refused("--dir http:x.tar.gz:ro: this URL names no host", "http:x.tar.gz:ro");
+	assert_refused(
+		"--dir n:https://a.example/x y: a URL holds no space and nothing that is not "
+		"ASCII",
+		"n:https://a.example/x y");
 }
 
 static void lengths_are_bounded(void **state)
@@ -148,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(splits_name_path_and_options),
+		cmocka_unit_test(urls_are_told),
 		cmocka_unit_test(only_the_last_part_is_options_and_the_first_a_name),
 		cmocka_unit_test(every_mistake_is_one_clear_line),
 		cmocka_unit_test(lengths_are_bounded),

@@ -113,5 +113,5 @@ int session_open_disks(struct session *session, struct error *err)
 		r = add_root(session, err);
 	for (size_t i = 0; r == 0 && i < session->options->disks.len; i++)
 		r = add_extra(session, session->options->disks.items[i], err);
-	return r;
+	return r < 0 ? r : session_add_seed(session, err);
 }

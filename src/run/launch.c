@@ -28,6 +28,7 @@
 #include "base/str.h"
 #include "machine/engine.h"
 #include "machine/qmp.h"
+#include "run/dir_archive.h"
 #include "run/run.h"
 
 enum { FIRMWARE_MAX = 64 * 1024 * 1024, CHILD_FDS_MAX = 128, HANDSHAKE_MS = 60000 };
@@ -298,6 +299,9 @@ int session_launch(struct session *session, struct error *err)
 		r = open_firmware(session, &h, err);
 	if (r == 0)
 		r = identity_claim(&session->identity, err);
+	if (r == 0)
+		r = dir_archives_unpack(session->options->archives, session->options->dirs,
+					session->home, &session->identity, err);
 	if (r == 0)
 		r = open_sockets(session, &h, &qmp, &console, err);
 	if (r == 0)

@@ -15,8 +15,10 @@
 #include "machine/engine.h"
 #include "run/desk.h"
 
+struct cloud_init;
 struct error;
 struct home;
+struct dir_archives;
 struct dir_options;
 struct net_options;
 
@@ -24,7 +26,9 @@ struct run_options {
 	const char *name;
 	const char *root_disk; /* --root-disk-opts, or NULL */
 	struct strings disks; /* --disk, as given */
-	const struct dir_options *dirs; /* --dir */
+	struct dir_options *dirs; /* --dir */
+	struct dir_archives *archives; /* those of them that are URLs, fetched */
+	const struct cloud_init *cloud;
 	bool serial;
 	const char *serial_path;
 	bool nested;

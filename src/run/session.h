@@ -8,7 +8,7 @@
  *
  *   claim.c      the VM is ours: running lock, MACs, pending config
  *   cards.c      its network's rules are compiled; its cards, in launch.c's time
- *   disks.c      its disks are open
+ *   disks.c      its disks are open; cloud_seed.c
  *   launch.c     folders, network, firmware, QEMU, QMP
  *   desk.c       of that, the display and what goes with it; vnc.c
  *   supervise.c  the loop: signals, QEMU's end, sockets
@@ -112,6 +112,8 @@ int session_claim(struct session *session, struct error *err) must_use_;
 /* Read what the VM's directory says of its network and compile its policy. */
 int session_prepare_network(struct session *session, struct error *err) must_use_;
 int session_open_disks(struct session *session, struct error *err) must_use_;
+/* Of session_open_disks(): the seed for cloud-init, where one is wanted, as the last disk. */
+int session_add_seed(struct session *session, struct error *err) must_use_;
 int session_launch(struct session *session, struct error *err) must_use_;
 /*
  * Serve until the end. Return: the exit status. Before, a signal ends the process as SIGKILL

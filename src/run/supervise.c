@@ -38,6 +38,7 @@
 #include "base/fs.h"
 #include "machine/qmp.h"
 #include "run/detach.h"
+#include "run/dir_archive.h"
 #include "run/net_options.h"
 #include "run/run.h"
 #include "store/manage.h"
@@ -499,6 +500,7 @@ void run_session_release(struct session *session)
 	control_socket_release(&session->net_control);
 	desk_release(&session->desk);
 	folders_stop(&session->folders);
+	dir_archives_release(session->options->archives);
 	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Each attempt is made by a child that has entered the jail of a directory of an ordinary user's.
+ */
+
+#include "archive/jail.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/scratch.h"
+
+enum { SOMEBODY = 61950, FORBIDDEN = 10, REFUSED = 99 };
+
+static int dir = -1; /* his */
+
+static int in_jail(int (*attempt)(void))
+{
+	const struct jail_limits limits = { 1 << 20, UINT64_C(1) << 30, 10 };
+	struct error err = ERROR_INIT;
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (geteuid() == 0 && (setgid(SOMEBODY) < 0 || setuid(SOMEBODY) < 0))
+			_exit(REFUSED);
+		if (jail_enter(dir, &limits, &err) < 0)
+			_exit(REFUSED);
+		_exit(attempt() < 0 ? FORBIDDEN : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int make_file(void)
+{
+	int fd = open("file", O_WRONLY | O_CREAT, 0600);
+
+	return fd < 0 || write(fd, "x", 1) != 1 ? -1 : fchmod(fd, 0755);
+}
+
+static int make_tree(void)
+{
+	return mkdir("d", 0700) < 0 || symlink("/etc", "d/s") < 0 ||
+			       open("d/f", O_RDWR | O_CREAT, 0600) < 0 || rename("d/f", "d/g") < 0
+		       ? -1
+		       : 0;
+}
+
+static void what_unpacking_needs(void **state)
+{
+	(void)state;
+	assert_int_equal(in_jail(make_file), 0);
+	assert_int_equal(in_jail(make_tree), 0);
+}
+
+static int read_outside(void)
+{
+	return open("/etc/passwd", O_RDONLY);
+}
+
+static int read_through_a_link(void)
+{
+	return symlink("/etc/passwd", "passwd") < 0 ? 0 : open("passwd", O_RDONLY);
+}
+
+static int list_outside(void)
+{
+	return open("/", O_RDONLY | O_DIRECTORY);
+}
+
+static int write_outside(void)
+{
+	return open("/tmp/linzer-jail-test", O_WRONLY | O_CREAT, 0600);
+}
+
+static int make_outside(void)
+{
+	return mkdir("/tmp/linzer-jail-test", 0700);
+}
+
+static int read_memory(void)
+{
+	return open("/proc/self/mem", O_RDWR);
+}
+
+static void nothing_outside(void **state)
+{
+	(void)state;
+	assert_int_equal(in_jail(read_outside), FORBIDDEN);
+	assert_int_equal(in_jail(read_through_a_link), FORBIDDEN);
+	assert_int_equal(in_jail(list_outside), FORBIDDEN);
+	assert_int_equal(in_jail(write_outside), FORBIDDEN);
+	assert_int_equal(in_jail(make_outside), FORBIDDEN);
+	assert_int_equal(in_jail(read_memory), FORBIDDEN);
+}
+
+static int set_user_id(void)
+{
+	return open("suid", O_WRONLY | O_CREAT, 0600) < 0 ? 0 : chmod("suid", 04755);
+}
+
+static int make_fifo(void)
+{
+	return mknod("fifo", S_IFIFO | 0600, 0);
+}
+
+static int open_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int start_program(void)
+{
+	return execl("/bin/true", "true", (char *)NULL);
+}
+
+static int have_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	return pid < 0 ? -1 : 0;
+}
+
+static int signal_parent(void)
+{
+	return kill(getppid(), 0);
+}
+
+static int grow(void)
+{
+	int fd = open("large", O_WRONLY | O_CREAT, 0600);
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	return fd < 0 ? 0 : ftruncate(fd, (1 << 20) + 1);
+}
+
+static void nothing_else(void **state)
+{
+	(void)state;
+	assert_int_equal(in_jail(set_user_id), FORBIDDEN);
+	assert_int_equal(in_jail(make_fifo), FORBIDDEN);
+	assert_int_equal(in_jail(open_socket), FORBIDDEN);
+	assert_int_equal(in_jail(start_program), FORBIDDEN);
+	assert_int_equal(in_jail(have_child), FORBIDDEN);
+	assert_int_equal(in_jail(signal_parent), FORBIDDEN);
+	assert_int_equal(in_jail(grow), FORBIDDEN);
+}
+
+static void root_is_refused(void **state)
+{
+	const struct jail_limits limits = { 1, 1, 1 };
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	if (geteuid() == 0)
+		assert_int_equal(jail_enter(dir, &limits, &err), -E_FAILED);
+}
+
+static struct scratch scratch;
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (scratch_open(&scratch, scratch_place()) < 0 || mkdirat(scratch.lock, "his", 0700) < 0 ||
+	    (geteuid() == 0 && fchownat(scratch.lock, "his", SOMEBODY, SOMEBODY, 0) < 0))
+		return -1;
+	dir = openat(scratch.lock, "his", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	(void)close(dir);
+	return scratch_close(&scratch);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_unpacking_needs),
+		cmocka_unit_test(nothing_outside),
+		cmocka_unit_test(nothing_else),
+		cmocka_unit_test(root_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/dir_archive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/libexec.h"
+#include "base/lock.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "base/str.h"
+#include "run/dir_cache.h"
+#include "run/identity.h"
+#include "store/home.h"
+
+enum { TRIES = 16, ARCHIVE_FD = 3, FOLDER_FD = 4, UNPACK_MS = 3600 * 1000 };
+/* The guest is the owner of this one, and can lock it; not so of the volume, which we must remove.
+ */
+static const char folder_name[] = "files";
+
+int dir_archives_fetch(struct dir_archives *archives, const struct dir_options *dirs,
+		       const struct home *home, struct error *err)
+{
+	for (size_t i = 0; i < dirs->len; i++) {
+		const struct dir_option *option = &dirs->items[i];
+		int fd;
+
+		if (!option->is_url)
+			continue;
+		fd = dir_cache_open(home, option->path, err);
+		if (fd < 0)
+			return error_wrap(err, "--dir %s", option->path);
+		archives->items[archives->count++] =
+			(struct dir_archive){ .option = i, .file = fd, .lock = -1 };
+	}
+	return 0;
+}
+
+/* "01234567-89AB-..." of random bits. */
+static char *fresh_path(const struct home *home)
+{
+	char hex[33];
+
+	fs_random_hex(hex, 16);
+	return str_format("%s/%.8s-%.4s-%.4s-%.4s-%.12s.volume", home->tmp, hex, hex + 8, hex + 12,
+			  hex + 16, hex + 20);
+}
+
+/* Return: 1 made and locked, 0 a collector was quicker (try anew), or error. */
+static int try_volume(struct dir_archive *archive, const struct home *home, struct error *err)
+{
+	auto_free char *path = fresh_path(home);
+	int lock;
+
+	if (mkdir(path, 0700) < 0)
+		return error_errno(err, "cannot create '%s'", path);
+	lock = lock_dir(AT_FDCWD, path, LOCK_WAIT, err);
+	if (lock == -ENOENT)
+		return 0;
+	if (lock < 0) {
+		(void)rmdir(path);
+		return lock;
+	}
+	archive->volume = take(path);
+	archive->lock = lock;
+	return 1;
+}
+
+static int make_volume(struct dir_archive *archive, const struct home *home, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < TRIES; i++)
+		r = try_volume(archive, home, err);
+	if (r == 0)
+		return error_set(err, E_FAILED, "cannot create a directory in '%s'", home->tmp);
+	return r < 0 ? r : 0;
+}
+
+/* Return: the folder to unpack into, the unpacker's. */
+static int make_folder(const struct dir_archive *archive, const struct identity *identity,
+		       struct error *err)
+{
+	auto_fd fd = -1;
+
+	if (mkdirat(archive->lock, folder_name, 0700) < 0)
+		return error_errno(err, "cannot create a directory");
+	fd = fs_open(archive->lock, folder_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
+	if (fd < 0)
+		return fd;
+	if (fchmod(fd, 0755) < 0 ||
+	    (identity->drop && fchown(fd, identity->uid, identity->uid) < 0))
+		return error_errno(err, "cannot create a directory");
+	return take_fd(&fd);
+}
+
+/* Nobody but the engine's user meets the archive's bytes (archive/jail.h). */
+static int run_unpack(const struct dir_archive *archive, int folder,
+		      const struct identity *identity, struct error *err)
+{
+	static const char *const environment[] = { "LC_ALL=C.UTF-8", NULL };
+	auto_free char *program = libexec_path("linzer-archive", "LINZER_ARCHIVE");
+	const char *const argv[] = { program, "unpack", NULL };
+	const struct process_fd fds[] = { { archive->file, ARCHIVE_FD }, { folder, FOLDER_FD } };
+	const struct process_spec spec = { .argv = argv,
+					   .env = environment,
+					   .fds = fds,
+					   .fd_count = array_size(fds),
+					   .uid = identity->uid,
+					   .gid = identity->uid,
+					   .drop = identity->drop,
+					   .no_new_privs = true };
+	auto_str errors = STR_INIT;
+	int r = process_run(&spec, NULL, NULL, 0, &errors, UNPACK_MS, err);
+
+	errors.ptr[strcspn(errors.ptr, "\n")] = '\0';
+	if (r >= 128)
+		return error_set(err, E_FAILED, "the archive was too much to unpack (signal %d)",
+				 r - 128);
+	if (r > 0)
+		return error_set(err, E_FAILED, "%s",
+				 *errors.ptr ? errors.ptr : "linzer-archive failed");
+	return r;
+}
+
+static int unpack_one(struct dir_archive *archive, const struct home *home,
+		      const struct identity *identity, struct error *err)
+{
+	auto_fd folder = -1;
+	int r = make_volume(archive, home, err);
+
+	if (r < 0)
+		return r;
+	folder = make_folder(archive, identity, err);
+	return folder < 0 ? folder : run_unpack(archive, folder, identity, err);
+}
+
+static int unpack_all(struct dir_archives *archives, struct dir_options *dirs,
+		      const struct home *home, const struct identity *identity, struct error *err)
+{
+	for (size_t i = 0; i < archives->count; i++) {
+		struct dir_archive *archive = &archives->items[i];
+		struct dir_option *option = &dirs->items[archive->option];
+
+		if (unpack_one(archive, home, identity, err) < 0)
+			return error_wrap(err, "--dir %s", option->path);
+		(void)puts("Unarchived into a temporary directory!");
+		free(option->path);
+		option->path = str_format("%s/%s", archive->volume, folder_name);
+	}
+	return 0;
+}
+
+int dir_archives_unpack(struct dir_archives *archives, struct dir_options *dirs,
+			const struct home *home, const struct identity *identity, struct error *err)
+{
+	int r = unpack_all(archives, dirs, home, identity, err);
+
+	if (r < 0) /* before anybody hears of it */
+		dir_archives_release(archives);
+	return r;
+}
+
+void dir_archives_release(struct dir_archives *archives)
+{
+	for (size_t i = 0; i < archives->count; i++) {
+		struct dir_archive *archive = &archives->items[i];
+		struct error err = ERROR_INIT;
+
+		if (archive->volume && fs_remove_tree(AT_FDCWD, archive->volume, &err) < 0)
+			(void)fprintf(stderr, "%s\n", err.text);
+		free(archive->volume);
+		cleanup_close_(&archive->lock);
+		cleanup_close_(&archive->file);
+	}
+	archives->count = 0;
+}
