@@ -16,11 +16,11 @@ import socket
 import struct
 import subprocess
 import termios
-import threading
 import time
 
 import pytest
 
+from agent_impostor import OK_HEADERS, RESET, SETTINGS, Impostor, data, output
 from agent_stage import Stage, running, stage  # noqa: F401 (fixtures)
 from terminal import Terminal
 from test_life import end, start
@@ -140,45 +140,6 @@ def test_a_relay_that_dies_ends_the_call_and_restores_the_terminal(stage):
 
 # ---- agents that are none ----
 
-PREFACE_ANSWER = b"\0\0\0\4\0\0\0\0\0"  # an empty SETTINGS
-OK_HEADERS = b"\0\0\1\1\4\0\0\0\1\x88"  # ":status 200" of stream 1
-
-RESET = b"\0\0\4\3\0\0\0\0\1\0\0\0\0"  # without an error
-
-
-def data(payload):
-    """A DATA frame of stream 1."""
-    return len(payload).to_bytes(3, "big") + b"\0\0\0\0\0\1" + payload
-
-
-class Impostor:
-    """Takes one client on control.sock, does what it is told with the connection, closes it."""
-
-    def __init__(self, linzer, answer):
-        self.listener = socket.socket(socket.AF_UNIX)
-        here = os.open(linzer.vm("vm"), os.O_RDONLY)
-        self.listener.bind(f"/proc/self/fd/{here}/control.sock")
-        os.close(here)
-        self.listener.listen()
-        self.thread = threading.Thread(target=self.serve, args=(answer,))
-        self.thread.start()
-
-    def serve(self, answer):
-        client = self.listener.accept()[0]
-        with client:
-            client.settimeout(60)
-            try:
-                answer(client)
-                while client.recv(65536):
-                    pass
-            except OSError:
-                pass
-
-    def end(self):
-        self.listener.close()
-        self.thread.join()
-
-
 @pytest.fixture
 def impostor(running):
     made = []
@@ -190,14 +151,14 @@ def impostor(running):
 LIES = {
     "garbage": (b"\xff" * 4096, "the agent does not keep to HTTP/2"),
     "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n" * 3, "the agent does not keep to HTTP/2"),
-    "garbage later": (PREFACE_ANSWER + OK_HEADERS + b"\xff" * 4096, "the agent does not keep to HTTP/2"),
-    "a message of 4 GiB": (PREFACE_ANSWER + OK_HEADERS + data(b"\0\xff\xff\xff\xff"),
+    "garbage later": (SETTINGS + OK_HEADERS + b"\xff" * 4096, "the agent does not keep to HTTP/2"),
+    "a message of 4 GiB": (SETTINGS + OK_HEADERS + data(b"\0\xff\xff\xff\xff"),
                            "the agent sent a message that is too long"),
-    "a chunk longer than its message": (PREFACE_ANSWER + OK_HEADERS + data(b"\0\0\0\0\5\x12\x7f\x0a\x7fx"),
+    "a chunk longer than its message": (SETTINGS + OK_HEADERS + data(b"\0\0\0\0\5\x12\x7f\x0a\x7fx"),
                                         "the agent sent a malformed message"),
-    "a chunk whose length has 70 bits": (PREFACE_ANSWER + OK_HEADERS + data(b"\0\0\0\0\x0b\x12" + b"\xff" * 10),
+    "a chunk whose length has 70 bits": (SETTINGS + OK_HEADERS + data(b"\0\0\0\0\x0b\x12" + b"\xff" * 10),
                                          "the agent sent a malformed message"),
-    "an exit code that is not low": (PREFACE_ANSWER + OK_HEADERS + data(b"\0\0\0\0\7\x0a\5\x08\xff\xff\xff\x7f"), ""),
+    "an exit code that is not low": (SETTINGS + OK_HEADERS + data(b"\0\0\0\0\7\x0a\5\x08\xff\xff\xff\x7f"), ""),
 }
 
 
@@ -212,7 +173,7 @@ def test_an_agent_that_lies(running, impostor, lie):
 
 def test_an_agent_that_closes_after_its_greeting(running, impostor):
     def answer(client):
-        client.sendall(PREFACE_ANSWER)
+        client.sendall(SETTINGS)
         client.shutdown(socket.SHUT_WR)
 
     impostor(answer)
@@ -245,7 +206,7 @@ def test_input_is_not_lost_to_an_agent_that_goes_before_it_answers(running):
 def test_an_agent_that_floods_and_reads_nothing(running, impostor):
     def answer(client):
         while True:
-            client.sendall(PREFACE_ANSWER * 1000)
+            client.sendall(SETTINGS * 1000)
 
     impostor(answer)
     done = running("exec", "vm", "true", timeout=60)
@@ -253,14 +214,12 @@ def test_an_agent_that_floods_and_reads_nothing(running, impostor):
 
 
 def test_output_without_end_takes_no_memory_here(running, impostor):
-    chunk = bytes(16000)
-    message = b"\x12" + varint(len(chunk) + 1 + len(varint(len(chunk)))) + b"\x0a" + varint(len(chunk)) + chunk
-    frame = data(struct.pack(">BI", 0, len(message)) + message)
+    frame = output(bytes(8000))
     sent = 0
 
     def answer(client):
         nonlocal sent
-        client.sendall(PREFACE_ANSWER + OK_HEADERS)
+        client.sendall(SETTINGS + OK_HEADERS)
         while True:  # windows are for others
             client.sendall(frame)
             sent += len(frame)
@@ -276,13 +235,6 @@ def test_output_without_end_takes_no_memory_here(running, impostor):
     assert sent and peak < 24 * 1024  # KiB
     child.stdout.close()
     assert child.wait(30) in (1, 128 + signal.SIGPIPE)
-
-
-def varint(value):
-    low = [value & 0x7f | 0x80]
-    while value := value >> 7:
-        low.append(value & 0x7f | 0x80)
-    return bytes(low[:-1] + [low[-1] & 0x7f])
 
 
 # ---- in a guest ----

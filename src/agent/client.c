@@ -37,7 +37,7 @@ enum {
 
 struct exec {
 	struct call *call;
-	bool tty, interactive;
+	const struct client_streams *streams; /* NULL: 0, 1 and 2 */
 	bool input_open;
 	int size_fd; /* readable: the terminal's size changed; -1 */
 	bool exited;
@@ -93,6 +93,27 @@ static void read_input(struct exec *exec)
 	call_request_added(exec->call);
 }
 
+/* From the caller, as much as the call wants now. */
+static int take_input(struct exec *exec, int fd, struct error *err)
+{
+	auto_str bytes = STR_INIT;
+	int r = 1;
+
+	while (r > 0 && call_wants_input(exec->call)) {
+		str_reset(&bytes);
+		r = exec->streams->input(exec->streams->arg, &bytes, err);
+		if (r > 0 && !bytes.len) /* an empty chunk would be the end */
+			continue;
+		if (r >= 0)
+			proto_add_input(call_request(exec->call), bytes.ptr, r ? bytes.len : 0);
+		call_request_added(exec->call);
+		exec->input_open = r > 0;
+		if (send_some(exec->call, fd) < 0) /* step() will see that */
+			break;
+	}
+	return r < 0 ? r : 0;
+}
+
 static void read_size(struct exec *exec)
 {
 	char buffer[64];
@@ -120,12 +141,17 @@ static int step(struct call *call, int fd, struct exec *exec, int timeout, struc
 	int n, r = send_some(call, fd); /* first: it makes room for input */
 	/* not before somebody answers: who tries again shall have lost nothing */
 	bool input = exec && exec->input_open && call_has_answered(call) && call_wants_input(call);
+	bool ours = exec && !exec->streams;
 	struct pollfd fds[3] = {
 		{ .fd = fd, .events = POLLIN },
-		{ .fd = input ? 0 : -1, .events = POLLIN },
+		{ .fd = input && ours ? 0 : -1, .events = POLLIN },
 		{ .fd = exec ? exec->size_fd : -1, .events = POLLIN },
 	};
 
+	if (r == 0 && input && !ours)
+		r = take_input(exec, fd, err);
+	if (r < 0 && r != -EPIPE)
+		return r;
 	if (call_is_done(call)) /* what was sent was why a broken session ends */
 		return 1;
 	if (r == 0 && call_output(call).len)
@@ -221,10 +247,17 @@ static int exec_message(void *arg, struct slice message, struct error *err)
 		exec->code = (int)((uint32_t)response.code & 0xff);
 		break;
 	case PROTO_RESPONSE_OUTPUT:
+		if (exec->streams)
+			return exec->streams->output(exec->streams->arg, response.output.ptr,
+						     response.output.len, err);
 		exec->output_closed |= !write_out(1, response.output);
 		break;
 	case PROTO_RESPONSE_ERROR:
-		(void)write_out(2, response.output);
+		if (exec->streams)
+			exec->streams->complaint(exec->streams->arg, response.output.ptr,
+						 response.output.len);
+		else
+			(void)write_out(2, response.output);
 		break;
 	case PROTO_RESPONSE_NONE:
 		break;
@@ -286,8 +319,7 @@ static int exec_result(const struct exec *exec, struct error *err)
 
 int client_exec(int fd, const struct client_exec *how, struct error *err)
 {
-	struct exec exec = { .tty = how->tty,
-			     .interactive = how->interactive,
+	struct exec exec = { .streams = how->streams,
 			     .input_open = how->interactive,
 			     .size_fd = -1 };
 	int r;

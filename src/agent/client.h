@@ -12,11 +12,26 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attr.h"
 
 struct error;
+struct str;
 struct strings;
+
+/*
+ * In place of this process's standard input, output and error. A negative return ends the call
+ * with it. Nothing is asked for or told before the agent has answered.
+ */
+struct client_streams {
+	/* Append the next bytes of input; return 1, or 0 at its end. NULL: there is none. */
+	int (*input)(void *arg, struct str *out, struct error *err);
+	int (*output)(void *arg, const uint8_t *bytes, size_t len, struct error *err);
+	/* What the command says on its standard error. */
+	void (*complaint)(void *arg, const uint8_t *bytes, size_t len);
+	void *arg;
+};
 
 struct client_exec {
 	const char *const *argv; /* NULL-terminated, at least one */
@@ -25,6 +40,7 @@ struct client_exec {
 	bool detach; /* the call is over, with 0, once the command was started */
 	const struct strings *env; /* "KEY=value" each, beyond the login's; may be NULL */
 	const char *workdir; /* NULL: the user's home */
+	const struct client_streams *streams; /* NULL: this process's own */
 	unsigned answer_ms; /* how long to wait for the agent's first byte */
 };
 

@@ -2,23 +2,17 @@
 
 /* exec: run a command in a running VM by its agent (contract 2.10, 6.2; companions E). */
 
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/client.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/vec.h"
 #include "cmd/command.h"
-#include "store/manage.h"
+#include "cmd/guest_command.h"
 #include "store/vm.h"
 
-enum {
-	PATIENCE_MS = 10000, /* for an agent that is not up yet */
-	FIRST_PAUSE_MS = 20,
-	LONGEST_PAUSE_MS = 500,
-	ENV_MAX = 1000, /* an agent takes PROTO_ENV_MAX */
-};
+enum { ENV_MAX = 1000 /* an agent takes PROTO_ENV_MAX */ };
 
 struct exec_args {
 	bool interactive;
@@ -76,67 +70,6 @@ static const struct argument arguments[] = {
 	{ 0 },
 };
 
-static bool is_running(const struct vm *vm)
-{
-	return vm_running_pid(vm) > 0;
-}
-
-static int not_running(const struct vm *vm, struct error *err)
-{
-	return error_set(err, E_NOT_RUNNING, "VM \"%s\" is not running", vm->name);
-}
-
-static int unreachable(struct error *err)
-{
-	char why[sizeof(err->text)];
-
-	memcpy(why, err->text, sizeof(why));
-	return error_set(err, E_FAILED,
-			 "Failed to connect to the VM using its control socket: %s, "
-			 "is the Tart Guest Agent running?",
-			 why);
-}
-
-/* One attempt. Return: exit code, -ENOTCONN nobody answered, or error. */
-static int try_exec(const struct vm *vm, const struct exec_args *args, unsigned wait_ms,
-		    struct error *err)
-{
-	const struct client_exec how = {
-		.argv = (const char *const *)args->command.items,
-		.interactive = args->interactive,
-		.tty = args->tty,
-		.detach = args->detach,
-		.env = &args->env,
-		.workdir = args->workdir,
-		.answer_ms = wait_ms,
-	};
-	auto_fd fd = vm_socket_connect(vm, "control.sock", err);
-
-	if (fd < 0)
-		return -ENOTCONN;
-	return client_exec(fd, &how, err);
-}
-
-/* A VM that has just been started has no socket, then no agent, for a while. */
-static int exec_patiently(const struct vm *vm, const struct exec_args *args, struct error *err)
-{
-	uint64_t end = clock_ms() + PATIENCE_MS, now, pause = FIRST_PAUSE_MS;
-	int r;
-
-	for (;;) {
-		now = clock_ms();
-		r = try_exec(vm, args, now < end ? (unsigned)(end - now) : 1, err);
-		if (r != -ENOTCONN)
-			return r;
-		if (!is_running(vm))
-			return not_running(vm, err);
-		if (clock_ms() + pause >= end)
-			return unreachable(err);
-		clock_sleep_ms(pause);
-		pause = pause * 2 < LONGEST_PAUSE_MS ? pause * 2 : LONGEST_PAUSE_MS;
-	}
-}
-
 /* KEY alone stands for what is set here, and for nothing where it is not. */
 static void fill_in(struct strings *env)
 {
@@ -178,16 +111,21 @@ static int run(struct invocation *inv, void *p, struct error *err)
 {
 	struct exec_args *args = p;
 	auto_vm vm = VM_INIT;
-	int r;
+	struct client_exec how = {
+		.interactive = args->interactive,
+		.tty = args->tty,
+		.detach = args->detach,
+		.env = &args->env,
+		.workdir = args->workdir,
+	};
+	int r = guest_command_open(inv, args->name, &vm, err);
 
-	r = vm_open(&inv->home, args->name, false, &vm, err);
 	if (r < 0)
 		return r;
-	if (!is_running(&vm))
-		return not_running(&vm, err);
 	fill_in(&args->env);
 	strings_take(&args->command, NULL); /* argv ends with NULL */
-	return exec_patiently(&vm, args, err);
+	how.argv = (const char *const *)args->command.items;
+	return guest_command_run(&vm, &how, err);
 }
 
 const struct command command_exec = {
