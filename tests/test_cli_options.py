@@ -102,6 +102,22 @@ def test_an_unknown_subcommand(linzer):
         misused(linzer(absent, program="tart"), f"Unexpected argument '{absent}'")
 
 
+def test_an_unknown_vm(linzer):
+    """Who calls us by another's name gets that other's words, to the byte."""
+    linzer("create", "--linux", "--disk-size=1", "debian", check=True)
+    line = 'the specified VM "debain" does not exist\n'
+    hint = "Help:  Did you mean 'debian'?\n"
+    for verb in (["get"], ["ip"], ["stop"], ["delete"], ["clone"], ["set", "--cpu=1"], ["exec"], ["export"], ["push"]):
+        more = {"clone": ["x"], "exec": ["true"], "push": ["localhost:1/x"]}.get(verb[0], [])
+        for program, text in (("linzer", line + hint), ("tart", line), ("vetu", line)):
+            done = linzer(*verb, "debain", *more, program=program)
+            assert (done.returncode, done.stderr) == (2, text), verb
+    done = linzer("run", "debain")
+    assert (done.returncode, done.stderr) == (1, "Error: " + line + hint)
+    assert linzer("delete", "debian", "debxan").stderr.count("Help") == 0  # nothing similar is left
+    assert linzer("get", "nothing").stderr == 'the specified VM "nothing" does not exist\n'
+
+
 def test_help_line_of_what_is_missing(linzer):
     assert misused(linzer("get", program="tart"), "Missing expected argument '<name>'", "get") == \
         ["Help:  <name>  VM name."]
