@@ -9,6 +9,9 @@ import subprocess
 
 import pytest
 
+# the screen that help fits on; where a verb has more options than that has lines, how many it may take
+COLUMNS, LINES = 80, 24
+LONGER = {"create": 30, "clone": 30, "push": 30, "set": 48, "run": 72}
 ORDER = ("create clone run set get list login logout ip exec pull push import export prune "
          "rename stop delete suspend").split()
 
@@ -32,7 +35,7 @@ def test_without_arguments_it_helps(linzer):
 def test_help_has_a_line_for_each_subcommand(linzer):
     lines = linzer().stdout.splitlines()
     assert len(lines) == len(verbs(linzer)) + len(["Usage", "", "Subcommands", "", "Options", "See"])
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= COLUMNS
 
 
 def test_subcommands_stand_in_the_contracts_order(linzer):
@@ -46,7 +49,8 @@ def test_every_subcommand_helps_in_every_way(linzer):
         text = linzer(verb, "--help").stdout
         assert text == linzer("help", verb).stdout == linzer(verb, "-h").stdout
         assert f"Usage: linzer {verb}" in text
-        assert max(map(len, text.splitlines())) <= 100
+        assert max(map(len, text.splitlines())) <= COLUMNS
+        assert len(text.splitlines()) <= LONGER.get(verb, LINES), verb
         assert linzer(verb, "--help").returncode == 0
         assert linzer(verb, "--version").stdout == linzer("--version").stdout
 
