@@ -41,10 +41,13 @@ soak: build
 install: build
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)
 
+deb: deps
+	@scripts/deb
+
 install-caps:
 	@$(SUDO) scripts/install-caps $(PREFIX)/libexec/linzer/linzer-net
 
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all build deps image demo check bench soak install install-caps clean meson-found
+.PHONY: all build deps image demo check bench soak install deb install-caps clean meson-found

@@ -36,6 +36,10 @@ class Terminal:
             os.waitpid(self.pid, 0)
         os.close(self.master)
 
+    def read(self, seconds):
+        """What comes next, waiting at most that long for it."""
+        self._read(seconds)
+
     def _read(self, seconds):
         """False at the end."""
         if not select.select([self.master], [], [], seconds)[0]:

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import cached_image
+from terminal import Terminal
 
 ASK = r'''
 source <("$1" --generate-completion-script bash)
@@ -58,6 +59,7 @@ def test_bash_completes_vm_names_quoted_and_runs_none_of_them(linzer, bash, tmp_
     assert bash("get", "deb") == ["debian"]
     assert bash("get", "d") == [r"d\$\(touch\ trap\)", "debian", r"dev\ box"]
     assert bash("delete", "debian", "dev") == [r"dev\ box"]
+    assert bash("delete", r"dev\ b") == [r"dev\ box"]
     assert bash("set", "--cpu", "2", "deb") == ["debian"]
     assert bash("clone", "deb") == ["debian"]
     assert bash("clone", "debian", "d") == [""]  # the new name is new
@@ -156,3 +158,54 @@ def test_zsh_loads_its_script_and_offers_the_same(linzer, tmp_path):
                for line in lines)
     assert ":name: _linzer_names list --quiet --source local" in lines
     assert lines[-1] == "dev box"
+
+
+# ------------------------------------------- typed at the shells themselves
+
+START = {"bash": ["/bin/bash", "--norc", "--noprofile", "-i"], "zsh": ["/usr/bin/zsh", "-f", "-i"],
+         "fish": ["/usr/bin/fish", "--no-config", "-i"]}
+LOAD = {"bash": "source <(linzer completion bash)", "zsh": "autoload -Uz compinit && compinit -D -u; source <(linzer completion zsh)",
+        "fish": "linzer completion fish | source"}
+
+
+@pytest.fixture(params=sorted(START))
+def typed(request, linzer, tmp_path):
+    """Type the start of a command's words and TAB at an interactive shell; gives the words that it then is run with."""
+    program = tmp_path / "bin/linzer"
+    program.parent.mkdir()
+    told = tmp_path / "told"
+    # the shell runs this one: it completes as ours, and a command line that was to be run it writes down
+    program.write_text(f"""#!/bin/sh
+case $1 in completion|list) exec {linzer.program("linzer")} "$@" ;; esac
+printf '%s\\n' "$@" >{told}.new && mv {told}.new {told}
+""")
+    program.chmod(0o755)
+    env = {**linzer.environment(), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm",
+           "XDG_DATA_HOME": str(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    with Terminal(START[request.param], env) as shell:
+        shell.send(LOAD[request.param] + "; echo load''ed\r")
+        shell.wait_for("loaded")
+
+        def type_words(line):
+            told.unlink(missing_ok=True)
+            shell.send(line + "\t\r")
+            for _ in range(300):
+                shell.read(0.1)
+                if told.exists():
+                    return told.read_text().split("\n")[:-1]
+            raise AssertionError(shell.output)
+
+        yield type_words
+
+
+def test_names_are_completed_where_they_are_typed(linzer, typed):
+    for name in ("debian", "d$(touch trap)"):
+        linzer("create", "--linux", "--disk-size=1", "--", name, check=True)
+    digest = cached_image.make(linzer.home, "ghcr.io/org/base", "v1")
+    assert typed("linzer scr") == ["screenshot"]
+    assert typed("linzer get deb") == ["get", "debian"]
+    assert typed("linzer set --cp") == ["set", "--cpu"]
+    assert typed("linzer get d\\$") == ["get", "d$(touch trap)"]
+    assert typed("linzer clone ghcr.io/org/base:") == ["clone", "ghcr.io/org/base:v1"]
+    assert typed(f"linzer clone ghcr.io/org/base@sha256:{digest[7:12]}") == ["clone", f"ghcr.io/org/base@{digest}"]
+    assert not list(linzer.home.parent.rglob("trap"))

@@ -9,6 +9,9 @@ import subprocess
 
 import pytest
 
+# the screen that help fits on; where a verb has more options than that has lines, how many it may take
+COLUMNS, LINES = 80, 24
+LONGER = {"create": 30, "clone": 30, "push": 30, "set": 48, "run": 72}
 ORDER = ("create clone run set get list login logout ip exec pull push import export prune "
          "rename stop delete suspend").split()
 
@@ -32,7 +35,7 @@ def test_without_arguments_it_helps(linzer):
 def test_help_has_a_line_for_each_subcommand(linzer):
     lines = linzer().stdout.splitlines()
     assert len(lines) == len(verbs(linzer)) + len(["Usage", "", "Subcommands", "", "Options", "See"])
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= COLUMNS
 
 
 def test_subcommands_stand_in_the_contracts_order(linzer):
@@ -46,7 +49,8 @@ def test_every_subcommand_helps_in_every_way(linzer):
         text = linzer(verb, "--help").stdout
         assert text == linzer("help", verb).stdout == linzer(verb, "-h").stdout
         assert f"Usage: linzer {verb}" in text
-        assert max(map(len, text.splitlines())) <= 100
+        assert max(map(len, text.splitlines())) <= COLUMNS
+        assert len(text.splitlines()) <= LONGER.get(verb, LINES), verb
         assert linzer(verb, "--help").returncode == 0
         assert linzer(verb, "--version").stdout == linzer("--version").stdout
 
@@ -100,6 +104,22 @@ def test_an_unknown_subcommand(linzer):
     misused(linzer("--nonsense", program="tart"), "Unknown option '--nonsense'")
     for absent in ("start", "ps", "restart", "images"):
         misused(linzer(absent, program="tart"), f"Unexpected argument '{absent}'")
+
+
+def test_an_unknown_vm(linzer):
+    """Who calls us by another's name gets that other's words, to the byte."""
+    linzer("create", "--linux", "--disk-size=1", "debian", check=True)
+    line = 'the specified VM "debain" does not exist\n'
+    hint = "Help:  Did you mean 'debian'?\n"
+    for verb in (["get"], ["ip"], ["stop"], ["delete"], ["clone"], ["set", "--cpu=1"], ["exec"], ["export"], ["push"]):
+        more = {"clone": ["x"], "exec": ["true"], "push": ["localhost:1/x"]}.get(verb[0], [])
+        for program, text in (("linzer", line + hint), ("tart", line), ("vetu", line)):
+            done = linzer(*verb, "debain", *more, program=program)
+            assert (done.returncode, done.stderr) == (2, text), verb
+    done = linzer("run", "debain")
+    assert (done.returncode, done.stderr) == (1, "Error: " + line + hint)
+    assert linzer("delete", "debian", "debxan").stderr.count("Help") == 0  # nothing similar is left
+    assert linzer("get", "nothing").stderr == 'the specified VM "nothing" does not exist\n'
 
 
 def test_help_line_of_what_is_missing(linzer):

@@ -187,7 +187,10 @@ static const char bash_words[] =
 	"\tlocal cur=${words[cword]} prev=${words[cword - 1]}\n"
 	"\tlocal off=${cur%\"${cur##*[:@]}\"}\n";
 
+/* A word comes as it was typed, with backslashes. */
 static const char bash_names[] = "\tif [[ $what && $cur != -* ]]; then\n"
+				 "\t\tcur=${cur//\\\\\\\\/$'\\1'} cur=${cur//\\\\/}\n"
+				 "\t\tcur=${cur//$'\\1'/\\\\}\n"
 				 "\t\twhile IFS= read -r name; do\n"
 				 "\t\t\t[[ $name == \"$cur\"* ]] || continue\n"
 				 "\t\t\t[[ $joined ]] && name=${name#\"$off\"}\n"

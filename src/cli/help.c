@@ -5,7 +5,7 @@
 
 #include "base/str.h"
 
-enum { SCREEN = 80, TERM_COLUMN = 2, HELP_COLUMN = 28, USAGE_MAX = 100, PRINTABLE_MAX = 200 };
+enum { SCREEN = 80, TERM_COLUMN = 2, HELP_COLUMN = 28, USAGE_MAX = 80, PRINTABLE_MAX = 200 };
 
 /* How long the control character at @text is; 0: there is none. U+009B is CSI, in UTF-8, too. */
 static size_t control_length(const char *text)

@@ -12,7 +12,7 @@
 #include "cli/help.h"
 
 static const struct option options[] = {
-	{ .name = "disk-size", .kind = OPTION_U16, .help = "Size in GB." },
+	{ .name = "size", .kind = OPTION_U16, .help = "Size in GB." },
 	{ .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .help = "Only names." },
 	{ .name = "refit", .kind = OPTION_SWITCH, .help = "Fit." },
 	{ .name = "secret", .kind = OPTION_FLAG, .flags = OPTION_HIDDEN, .help = "Hidden." },
@@ -37,7 +37,7 @@ static void usage_names_all_options_where_they_fit(void **state)
 
 	(void)state;
 	help_add_usage(&out, "tart", &make);
-	assert_string_equal(out.ptr, "Usage: tart make [--disk-size <disk-size>] [--quiet] "
+	assert_string_equal(out.ptr, "Usage: tart make [--size <size>] [--quiet] "
 				     "[--refit/--no-refit] <name> [<path>]\n"
 				     "  See 'tart make --help' for more information.\n");
 }

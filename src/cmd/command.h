@@ -32,6 +32,9 @@ extern const struct command command_create, command_clone, command_run, command_
 /* In the order of the help screen; ends with NULL. */
 extern const struct command *const commands[];
 
+/* Not by another's ("tart", "vetu"), whose callers expect that other's words. */
+bool command_by_own_name(const struct invocation *inv);
+
 /* What a verb runs whose own .run is NULL. */
 struct command_runner {
 	const struct command *command;

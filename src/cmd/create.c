@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "base/str.h"
 #include "cli/table.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/resources.h"
 #include "cmd/vetu.h"
@@ -132,6 +133,15 @@ static int open_nvram_template(enum config_arch arch, struct error *err)
 	return r < 0 ? r : fs_open(AT_FDCWD, engine.firmware_vars, O_RDONLY, err);
 }
 
+/* What is written of the disk; @arg: its descriptor. */
+static void ask_written(void *arg, uint64_t *done, uint64_t *total)
+{
+	struct stat st;
+
+	*total = 0; /* holes are not written */
+	*done = fstat(*(const int *)arg, &st) == 0 ? fs_allocated(&st) : 0;
+}
+
 /* A fresh path in tmp/, owned. */
 static char *fresh_path(const struct home *home)
 {
@@ -168,6 +178,7 @@ static int convert(const struct home *home, const char *image, int lock, uint64_
 		   struct error *err)
 {
 	auto_fd from = fs_open(AT_FDCWD, image, O_RDONLY | O_NONBLOCK, err);
+	struct waiting waiting;
 	struct stat st;
 	int r;
 
@@ -177,9 +188,11 @@ static int convert(const struct home *home, const char *image, int lock, uint64_
 		return error_errno(err, "%s", image);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return error_set(err, E_INVALID, "%s: not a disk image", image);
+	waiting_begin(&waiting, "reading the image", ask_written, &lock);
 	r = expand(home, &from, err);
 	if (r == 0)
 		r = convert_to_raw(from, lock, UINT16_MAX * gigabyte, size, err);
+	waiting_end(&waiting);
 	return r < 0 ? error_wrap(err, "%s", image) : 0;
 }
 

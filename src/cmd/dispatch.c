@@ -15,6 +15,7 @@
 #include "cli/help.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "cmd/similar.h"
 #include "cmd/transfer.h"
 
 /*
@@ -143,6 +144,11 @@ static run_fn runner_of(const struct invocation *inv, const struct command *comm
 	return command->run ? command->run : run_elsewhere;
 }
 
+bool command_by_own_name(const struct invocation *inv)
+{
+	return strcmp(inv->program, "tart") != 0 && strcmp(inv->program, "vetu") != 0;
+}
+
 static int execute(struct invocation *inv, const struct command *command, void *args)
 {
 	struct error err = ERROR_INIT;
@@ -152,12 +158,17 @@ static int execute(struct invocation *inv, const struct command *command, void *
 		return run_elsewhere(inv, args, &err) < 0 ? run_error(inv, &err) : 0;
 	if (!(command->flags & COMMAND_OPENS_HOME) && home_open(&inv->home, inv->program, &err) < 0)
 		return run_error(inv, &err);
-	if (command->validate && command->validate(inv, args, &err) < 0)
+	if (command->validate && command->validate(inv, args, &err) < 0) {
+		similar_vm_add(inv, command, args, &err);
 		return validation_error(inv, command, &err);
+	}
 	if (!(command->flags & (COMMAND_KEEPS_TMP | COMMAND_OPENS_HOME)))
 		collect_tmp(inv);
 	status = runner_of(inv, command)(inv, args, &err);
-	return status < 0 ? run_error(inv, &err) : status;
+	if (status >= 0)
+		return status;
+	similar_vm_add(inv, command, args, &err);
+	return run_error(inv, &err);
 }
 
 static int print(const struct str *text)

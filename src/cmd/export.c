@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
+#include "cmd/output.h"
 #include "store/archive.h"
 
 struct export_args {
@@ -39,13 +41,26 @@ static bool may_overwrite(const char *path)
 	       (strcmp(answer, "yes\n") == 0 || strcmp(answer, "yes") == 0);
 }
 
+static int export_to(struct invocation *inv, const char *name, const char *path, int fd,
+		     struct error *err)
+{
+	struct archive_progress progress = { 0 };
+	struct waiting waiting;
+	int r;
+
+	waiting_begin(&waiting, "exporting", output_ask_archive, &progress);
+	r = vm_export(&inv->home, name, path, fd, &progress, err);
+	waiting_end(&waiting);
+	return r;
+}
+
 static int export_to_stdout(struct invocation *inv, const char *name, struct error *err)
 {
 	if (isatty(STDOUT_FILENO))
 		return error_set(err, E_FAILED,
 				 "VM export failed: the standard output is a terminal");
 	(void)fputs("exporting...\n", stderr);
-	return vm_export(&inv->home, name, NULL, STDOUT_FILENO, err);
+	return export_to(inv, name, NULL, STDOUT_FILENO, err);
 }
 
 static int run(struct invocation *inv, void *data, struct error *err)
@@ -59,7 +74,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 	if (!args->path && access(path, F_OK) == 0 && !may_overwrite(path))
 		return 0;
 	(void)puts("exporting...");
-	return vm_export(&inv->home, args->name, path, -1, err);
+	return export_to(inv, args->name, path, -1, err);
 }
 
 const struct command command_export = {

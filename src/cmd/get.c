@@ -137,12 +137,6 @@ static int gather(const struct vm *vm, struct facts *f, struct error *err)
 	return 0;
 }
 
-/* Called by another's name, the text table has that other's columns. */
-static bool is_own_name(const struct invocation *inv)
-{
-	return strcmp(inv->program, "tart") != 0 && strcmp(inv->program, "vetu") != 0;
-}
-
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct get_args *args = data;
@@ -155,8 +149,8 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		r = gather(&vm, &facts, err);
 	if (r >= 0 && args->format == FORMAT_JSON)
 		add_json(&out, &facts);
-	else if (r >= 0)
-		add_text(&out, &facts, args->extra || is_own_name(inv));
+	else if (r >= 0) /* another's text table has that other's columns */
+		add_text(&out, &facts, args->extra || command_by_own_name(inv));
 	config_release(&facts.config);
 	str_release(&facts.display);
 	return r < 0 ? r : output_text(&out, err);

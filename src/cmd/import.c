@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
+#include "cmd/output.h"
 #include "store/archive.h"
 
 struct import_args {
@@ -36,9 +38,15 @@ static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct import_args *args = data;
 	const char *path = strcmp(args->path, "-") == 0 ? NULL : args->path;
+	struct archive_progress progress = { 0 };
+	struct waiting waiting;
+	int r;
 
 	(void)puts("importing...");
-	return vm_import(&inv->home, args->name, path, STDIN_FILENO, err);
+	waiting_begin(&waiting, "importing", output_ask_archive, &progress);
+	r = vm_import(&inv->home, args->name, path, STDIN_FILENO, &progress, err);
+	waiting_end(&waiting);
+	return r;
 }
 
 const struct command command_import = {

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/table.h"
+#include "store/archive.h"
 #include "store/runtime.h"
 
 const char *const output_formats[] = { "text", "json", NULL };
@@ -89,4 +90,12 @@ json_t *json_text(const char *text)
 		if ((unsigned char)*c >= 0x80)
 			*c = '?';
 	return json_string(copy);
+}
+
+void output_ask_archive(void *arg, uint64_t *done, uint64_t *total)
+{
+	const struct archive_progress *progress = arg;
+
+	*done = progress->done;
+	*total = progress->total;
 }

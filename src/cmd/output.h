@@ -40,6 +40,9 @@ void vm_extra_add_json(const struct vm_extra *extra, json_t *object);
 enum { EXTRA_COLUMNS = 4 };
 void vm_extra_add_cells(const struct vm_extra *extra, struct table *table);
 
+/* For cli/waiting.h; @arg: a struct archive_progress. */
+void output_ask_archive(void *arg, uint64_t *done, uint64_t *total);
+
 /* A JSON string, also from a file name that is not UTF-8 (its odd bytes as '?'). */
 json_t *json_text(const char *text);
 

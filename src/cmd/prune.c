@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "store/cache.h"
 #include "store/vm.h"
@@ -85,27 +86,38 @@ static int64_t value_or_none(struct optional_number n, int64_t max)
 	return n.value > max ? max : n.value;
 }
 
-static int prune_caches(const struct home *home, const struct prune_args *args, struct error *err)
+static int prune_caches(const struct home *home, const struct prune_args *args, struct str *removed,
+			struct error *err)
 {
-	auto_str removed = STR_INIT;
 	int r = args->gc ? cache_gc(home, err) : 0;
 
 	if (r == 0)
 		r = cache_prune(home, value_or_none(args->older_than, INT32_MAX),
-				value_or_none(args->space_budget, INT32_MAX), args->all, &removed,
+				value_or_none(args->space_budget, INT32_MAX), args->all, removed,
 				err);
-	(void)fputs(removed.ptr, stderr);
 	return r;
+}
+
+static int prune(struct invocation *inv, const struct prune_args *args, struct str *removed,
+		 struct error *err)
+{
+	if (!wants_vms(args))
+		return prune_caches(&inv->home, args, removed, err);
+	return vm_prune(&inv->home, value_or_none(args->older_than, INT32_MAX),
+			value_or_none(args->space_budget, INT32_MAX), err);
 }
 
 static int run(struct invocation *inv, void *data, struct error *err)
 {
-	const struct prune_args *args = data;
+	auto_str removed = STR_INIT;
+	struct waiting waiting;
+	int r;
 
-	if (!wants_vms(args))
-		return prune_caches(&inv->home, args, err);
-	return vm_prune(&inv->home, value_or_none(args->older_than, INT32_MAX),
-			value_or_none(args->space_budget, INT32_MAX), err);
+	waiting_begin(&waiting, "pruning", NULL, NULL);
+	r = prune(inv, data, &removed, err);
+	waiting_end(&waiting);
+	(void)fputs(removed.ptr, stderr);
+	return r;
 }
 
 const struct command command_prune = {

@@ -11,6 +11,9 @@
  * read, or written, from its beginning to its end, so that it can be a stream.
  */
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "base/attr.h"
 
 struct error;
@@ -19,6 +22,11 @@ struct home;
 /* Bytes of an nvram.bin; macOS' have 32 MiB. */
 enum { ARCHIVE_NVRAM_MAX = 128 * 1024 * 1024 };
 
+/* How far it is, for another thread to read: bytes of the disk, or of the archive that is read. */
+struct archive_progress {
+	_Atomic uint64_t done, total; /* total: 0 where nobody knows */
+};
+
 /*
  * Write the stopped VM or cached image @name to the file @path, which appears when it is whole;
  * where @path is a device or a FIFO, or NULL, to the stream itself (@fd). The VM is locked
@@ -26,7 +34,7 @@ enum { ARCHIVE_NVRAM_MAX = 128 * 1024 * 1024 };
  * as elsewhere.
  */
 int vm_export(const struct home *home, const char *name, const char *path, int fd,
-	      struct error *err) must_use_;
+	      struct archive_progress *progress, struct error *err) must_use_;
 
 /*
  * Make the VM @name of the archive in the file @path, or, where that is NULL, of the stream @fd.
@@ -34,6 +42,6 @@ int vm_export(const struct home *home, const char *name, const char *path, int f
  * running one is E_RUNNING. All or nothing. What fails is `VM import failed: ...`.
  */
 int vm_import(const struct home *home, const char *name, const char *path, int fd,
-	      struct error *err) must_use_;
+	      struct archive_progress *progress, struct error *err) must_use_;
 
 #endif

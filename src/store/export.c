@@ -109,14 +109,20 @@ static int add_config(const struct vm *vm, struct container_writer *out, struct 
 	return add_bytes(vm, "config.json", &text, out, err);
 }
 
+/* An archive that is being written. */
+struct target {
+	struct container_writer *out;
+	struct archive_progress *progress;
+};
+
 /* Fill what is next in the container with bytes of the disk: all zeroes, or read. */
 static int add_range(const struct disk_reader *disk, uint64_t offset, uint64_t end, bool zeroes,
-		     struct container_writer *out, struct error *err)
+		     const struct target *target, struct error *err)
 {
 	while (offset < end) {
 		void *room = NULL;
 		size_t n = 0;
-		int r = container_writer_room(out, &room, &n, err);
+		int r = container_writer_room(target->out, &room, &n, err);
 
 		if (r < 0)
 			return r;
@@ -127,13 +133,14 @@ static int add_range(const struct disk_reader *disk, uint64_t offset, uint64_t e
 			r = disk_reader_read(disk, room, n, offset, err);
 		if (r < 0)
 			return r;
-		container_writer_add(out, n);
+		container_writer_add(target->out, n);
+		target->progress->done += n;
 		offset += n;
 	}
 	return 0;
 }
 
-static int add_content(const struct disk_reader *disk, struct container_writer *out,
+static int add_content(const struct disk_reader *disk, const struct target *target,
 		       struct error *err)
 {
 	uint64_t size = disk_reader_size(disk);
@@ -147,9 +154,9 @@ static int add_content(const struct disk_reader *disk, struct container_writer *
 		if (r == 0)
 			start = end = size;
 		if (r >= 0)
-			r = add_range(disk, offset, start, true, out, err);
+			r = add_range(disk, offset, start, true, target, err);
 		if (r == 0)
-			r = add_range(disk, start, end, false, out, err);
+			r = add_range(disk, start, end, false, target, err);
 		if (r < 0)
 			return r;
 		offset = end;
@@ -157,14 +164,17 @@ static int add_content(const struct disk_reader *disk, struct container_writer *
 	return 0;
 }
 
-static int add_disk(const struct vm *vm, struct container_writer *out, struct error *err)
+static int add_disk(const struct vm *vm, const struct target *target, struct error *err)
 {
 	auto_disk_reader *disk = NULL;
 	int r = disk_reader_open(vm, &disk, err);
 
 	if (r == 0)
-		r = add_file(vm, CHAIN_TOP, disk_reader_size(disk), out, err);
-	return r < 0 ? r : add_content(disk, out, err);
+		r = add_file(vm, CHAIN_TOP, disk_reader_size(disk), target->out, err);
+	if (r < 0)
+		return r;
+	target->progress->total = disk_reader_size(disk);
+	return add_content(disk, target, err);
 }
 
 static int add_nvram(const struct vm *vm, struct container_writer *out, struct error *err)
@@ -191,15 +201,16 @@ static int add_network(const struct vm *vm, struct container_writer *out, struct
 }
 
 static int write_archive(const struct vm *vm, container_write_fn write, void *arg,
-			 struct error *err)
+			 struct archive_progress *progress, struct error *err)
 {
 	auto_container_writer *out = container_writer_new(write, arg);
+	const struct target target = { .out = out, .progress = progress };
 	int r = add_root(vm, out, err);
 
 	if (r == 0)
 		r = add_config(vm, out, err);
 	if (r == 0)
-		r = add_disk(vm, out, err);
+		r = add_disk(vm, &target, err);
 	if (r == 0)
 		r = add_nvram(vm, out, err);
 	if (r == 0)
@@ -217,7 +228,8 @@ static int write_file(void *arg, const void *bytes, size_t len, struct error *er
 	return sparse_file_write(arg, bytes, len, err);
 }
 
-static int export_to_file(const struct vm *vm, const char *path, struct error *err)
+static int export_to_file(const struct vm *vm, const char *path, struct archive_progress *progress,
+			  struct error *err)
 {
 	auto_new_file file = NEW_FILE_INIT;
 	struct sparse_file sparse = { .fd = -1 };
@@ -225,25 +237,26 @@ static int export_to_file(const struct vm *vm, const char *path, struct error *e
 
 	sparse.fd = file.fd;
 	if (r == 0)
-		r = write_archive(vm, write_file, &sparse, err);
+		r = write_archive(vm, write_file, &sparse, progress, err);
 	if (r == 0)
 		r = sparse_file_finish(&sparse, err);
 	return r < 0 ? r : new_file_publish(&file, err);
 }
 
-static int export_to_path(const struct vm *vm, const char *path, struct error *err)
+static int export_to_path(const struct vm *vm, const char *path, struct archive_progress *progress,
+			  struct error *err)
 {
 	auto_fd fd = -1;
 	struct stat st;
 
 	if (stat(path, &st) < 0 || S_ISREG(st.st_mode))
-		return export_to_file(vm, path, err);
+		return export_to_file(vm, path, progress, err);
 	if (S_ISDIR(st.st_mode)) {
 		errno = EISDIR;
 		return error_errno(err, "cannot write '%s'", path);
 	}
 	fd = fs_open(AT_FDCWD, path, O_WRONLY | O_NOCTTY, err); /* a device, a FIFO */
-	return fd < 0 ? fd : write_archive(vm, write_stream, &fd, err);
+	return fd < 0 ? fd : write_archive(vm, write_stream, &fd, progress, err);
 }
 
 static int open_image(const struct home *home, const char *name, struct vm *vm, struct error *err)
@@ -269,7 +282,7 @@ static int open_vm(const struct home *home, const char *name, struct source *sou
 }
 
 int vm_export(const struct home *home, const char *name, const char *path, int fd,
-	      struct error *err)
+	      struct archive_progress *progress, struct error *err)
 {
 	auto_source source = { .vm = VM_INIT, .lock = -1 };
 	int r = oci_name_is_remote(name) ? open_image(home, name, &source.vm, err)
@@ -277,7 +290,7 @@ int vm_export(const struct home *home, const char *name, const char *path, int f
 
 	if (r < 0)
 		return r;
-	r = path ? export_to_path(&source.vm, path, err)
-		 : write_archive(&source.vm, write_stream, &fd, err);
+	r = path ? export_to_path(&source.vm, path, progress, err)
+		 : write_archive(&source.vm, write_stream, &fd, progress, err);
 	return r < 0 ? error_wrap(err, "VM export failed") : 0;
 }

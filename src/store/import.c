@@ -186,9 +186,16 @@ static size_t pass_hole(int fd, void *bytes, size_t len)
 	return n;
 }
 
+/* An archive that is being read. */
+struct origin {
+	int fd;
+	struct archive_progress *progress;
+};
+
 static ssize_t read_stream(void *arg, void *bytes, size_t len, struct error *err)
 {
-	int fd = *(const int *)arg;
+	const struct origin *origin = arg;
+	int fd = origin->fd;
 	ssize_t n = (ssize_t)pass_hole(fd, bytes, len);
 
 	while (n == 0) {
@@ -199,6 +206,7 @@ static ssize_t read_stream(void *arg, void *bytes, size_t len, struct error *err
 			return error_errno(err, "cannot read");
 		n = 0;
 	}
+	origin->progress->done += (uint64_t)n;
 	return n;
 }
 
@@ -220,9 +228,10 @@ static int import_network(struct import *import, struct error *err)
 	return network_copy_write(&import->stage.vm, &copy, err);
 }
 
-static int read_archive(struct import *import, int fd, struct config *config, struct error *err)
+static int read_archive(struct import *import, struct origin *origin, struct config *config,
+			struct error *err)
 {
-	int r = container_reader_open(read_stream, &fd, &import->in, err);
+	int r = container_reader_open(read_stream, origin, &import->in, err);
 
 	if (r == 0)
 		r = import_entries(import, err);
@@ -247,8 +256,11 @@ static int check_target(const struct home *home, const char *name, struct error 
 	return 0;
 }
 
-static int import_stream(const struct home *home, const char *name, int fd, struct error *err)
+static int import_stream(const struct home *home, const char *name, int fd,
+			 struct archive_progress *progress, struct error *err)
 {
+	struct origin origin = { .fd = fd, .progress = progress };
+	struct stat st;
 	auto_import import = { .stage = STAGE_INIT };
 	auto_config config = CONFIG_INIT;
 	const struct vm_clone how = { 0 };
@@ -256,21 +268,23 @@ static int import_stream(const struct home *home, const char *name, int fd, stru
 
 	for (enum part part = 0; part < PARTS; part++)
 		import.texts[part] = (struct str)STR_INIT;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		progress->total = (uint64_t)st.st_size;
 	if (r == 0)
-		r = read_archive(&import, fd, &config, err);
+		r = read_archive(&import, &origin, &config, err);
 	return r < 0 ? r : clone_publish(home, NULL, &how, &import.stage, &config, err);
 }
 
 static int import_path(const struct home *home, const char *name, const char *path,
-		       struct error *err)
+		       struct archive_progress *progress, struct error *err)
 {
 	auto_fd fd = fs_open(AT_FDCWD, path, O_RDONLY | O_NOCTTY, err);
 
-	return fd < 0 ? fd : import_stream(home, name, fd, err);
+	return fd < 0 ? fd : import_stream(home, name, fd, progress, err);
 }
 
 int vm_import(const struct home *home, const char *name, const char *path, int fd,
-	      struct error *err)
+	      struct archive_progress *progress, struct error *err)
 {
 	int r = home_check_name(name, err);
 
@@ -278,6 +292,7 @@ int vm_import(const struct home *home, const char *name, const char *path, int f
 		r = check_target(home, name, err);
 	if (r < 0)
 		return r;
-	r = path ? import_path(home, name, path, err) : import_stream(home, name, fd, err);
+	r = path ? import_path(home, name, path, progress, err)
+		 : import_stream(home, name, fd, progress, err);
 	return r < 0 && r != -E_RUNNING ? error_wrap(err, "VM import failed") : r;
 }
