@@ -7,6 +7,10 @@
  *   /init                        as process 1: load modules, start the agent, reap
  *   /init write TAG FIRST COUNT  write pages to the disk, print the number of each that is on it
  *   /init read                   print TAG and number of every page of the area
+ *   /init disk DEVICE            print its size in bytes and "ro" or "rw"
+ *   /init get DEVICE AT COUNT    print that many of its bytes
+ *   /init put DEVICE AT          write what comes on stdin to it, through to the medium
+ *   /init copy FROM AT COUNT TO  copy that many bytes of the device FROM to the start of TO
  *
  * The area is SLOTS pages at AREA of /dev/vda. Number n goes to slot n % SLOTS, and
  * each 16 bytes of its page hold TAG and n: a page that is torn, lost, old or another
@@ -17,10 +21,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -151,6 +157,104 @@ static int read_pages(void)
 	return 0;
 }
 
+static int open_device(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		fail(path);
+	return fd;
+}
+
+static int show_disk(const char *path)
+{
+	int fd = open_device(path, O_RDONLY), read_only = 0;
+	uint64_t size = 0;
+
+	if (ioctl(fd, BLKGETSIZE64, &size) < 0 || ioctl(fd, BLKROGET, &read_only) < 0)
+		fail(path);
+	printf("%llu %s\n", (unsigned long long)size, read_only ? "ro" : "rw");
+	return 0;
+}
+
+static void write_all(int fd, const char *bytes, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, bytes + done, len - done);
+
+		if (n < 0)
+			fail("write");
+		done += (size_t)n;
+	}
+}
+
+/* From where @from is to where @to is, until the end or @count bytes. */
+static int copy_bytes(int from, uint64_t count, int to)
+{
+	static char buffer[65536];
+
+	while (count) {
+		ssize_t n = read(from, buffer, count < sizeof(buffer) ? count : sizeof(buffer));
+
+		if (n < 0)
+			fail("read");
+		if (n == 0)
+			break;
+		write_all(to, buffer, (size_t)n);
+		count -= (uint64_t)n;
+	}
+	/* a pipe cannot */
+	if (fsync(to) < 0 && errno != EINVAL && errno != EROFS)
+		fail("fsync");
+	return 0;
+}
+
+static int get(const char *device, uint64_t at, uint64_t count)
+{
+	int fd = open_device(device, O_RDONLY);
+
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	if (lseek(fd, (off_t)at, SEEK_SET) < 0)
+		fail(device);
+	return copy_bytes(fd, count, 1);
+}
+
+static int put(const char *device, uint64_t at)
+{
+	int fd = open_device(device, O_WRONLY);
+
+	if (lseek(fd, (off_t)at, SEEK_SET) < 0)
+		fail(device);
+	return copy_bytes(0, UINT64_MAX, fd);
+}
+
+static int copy(const char *from, uint64_t at, uint64_t count, const char *to)
+{
+	int in = open_device(from, O_RDONLY);
+
+	if (lseek(in, (off_t)at, SEEK_SET) < 0)
+		fail(from);
+	return copy_bytes(in, count, open_device(to, O_WRONLY));
+}
+
+static uint64_t number(const char *text)
+{
+	return strtoull(text, NULL, 10);
+}
+
+static int disk_command(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "disk") == 0)
+		return show_disk(argv[2]);
+	if (argc == 5 && strcmp(argv[1], "get") == 0)
+		return get(argv[2], number(argv[3]), number(argv[4]));
+	if (argc == 4 && strcmp(argv[1], "put") == 0)
+		return put(argv[2], number(argv[3]));
+	if (argc == 6 && strcmp(argv[1], "copy") == 0)
+		return copy(argv[2], number(argv[3]), number(argv[4]), argv[5]);
+	return 0; /* as a login shell it says nothing */
+}
+
 int main(int argc, char **argv)
 {
 	if (getpid() == 1)
@@ -160,5 +264,5 @@ int main(int argc, char **argv)
 				   strtoull(argv[4], NULL, 10));
 	if (argc == 2 && strcmp(argv[1], "read") == 0)
 		return read_pages();
-	return 0; /* as a login shell it says nothing */
+	return disk_command(argc, argv);
 }

@@ -49,7 +49,7 @@ static const struct option options[] = {
 	{ "vnc-experimental", 0, OPTION_FLAG, AT(vnc_experimental), NULL,
 	  "Serve the display by VNC on 127.0.0.1; the URL is printed.", NULL, 0 },
 	{ "disk", 0, OPTION_STRINGS, AT(disks), "path[:options]",
-	  "Attach a raw disk image: ro, sync=none|fsync|full, caching=automatic|cached|uncached.",
+	  "Attach a raw image, ISO, block device, NBD URL or image's disk: ro, sync=, caching=.",
 	  NULL, 0 },
 	{ "rosetta", 0, OPTION_STRING, AT(rosetta), "tag", "No meaning on this host.", NULL,
 	  OPTION_HIDDEN },

@@ -10,6 +10,10 @@
  * Shared layers are read-only on both nodes and on the descriptor. One
  * fdset holds one descriptor: with two, the reopen of a commit makes QEMU lock
  * against itself and abort (tried.md 1).
+ *
+ * An NBD server is reached through a socket of ours in a directory that QEMU has a descriptor of,
+ * and not by a connected descriptor: QEMU closes that when the server is lost, and would then take
+ * whatever got its number for the server's new connection (7.2, block/nbd.c).
  */
 
 #include "machine/block.h"
@@ -55,9 +59,32 @@ static json_t *file_json(const struct block_node *node)
 
 	(void)snprintf(path, sizeof(path), "/dev/fdset/%" PRId64, node->fdset);
 	(void)snprintf(name, sizeof(name), "%s.file", node->name);
-	set(file, "driver", json_string("file"));
+	set(file, "driver", json_string(node->device ? "host_device" : "file"));
 	set(file, "node-name", json_string(name));
 	set(file, "filename", json_string(path));
+	set_common(file, node);
+	return file;
+}
+
+static json_t *nbd_json(const struct block_node *node)
+{
+	const struct plan_nbd *nbd = node->disk->nbd;
+	json_t *file = json_object(), *server = json_object();
+	char path[FDSET_PATH], name[NAME_MAX_LENGTH + 1];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/nbd", (int)node->fdset);
+	(void)snprintf(name, sizeof(name), "%s.file", node->name);
+	set(server, "type", json_string("unix"));
+	set(server, "path", json_string(path));
+	set(file, "driver", json_string("nbd"));
+	set(file, "node-name", json_string(name));
+	set(file, "server", server);
+	set(file, "export", json_string(nbd->export));
+	set(file, "reconnect-delay", json_integer(BLOCK_NBD_WAIT));
+	if (node->tls) {
+		set(file, "tls-creds", json_string(node->tls));
+		set(file, "tls-hostname", json_string(nbd->tls_name));
+	}
 	set_common(file, node);
 	return file;
 }
@@ -74,7 +101,7 @@ json_t *block_node_json(const struct block_node *node)
 		set(object, "detect-zeroes", json_string("unmap"));
 	if (node->qcow2)
 		set(object, "backing", node->backing ? json_string(node->backing) : json_null());
-	set(object, "file", file_json(node));
+	set(object, "file", node->disk && node->disk->nbd ? nbd_json(node) : file_json(node));
 	return object;
 }
 

@@ -15,13 +15,18 @@
 
 struct plan_disk;
 
+enum { BLOCK_NBD_WAIT = 30 }; /* seconds that a guest waits for a lost NBD server */
+
 struct block_node {
 	const char *name;
 	const char *backing; /* node name; NULL: none */
-	int64_t fdset; /* where the file is */
+	int64_t fdset; /* where the file is; of an NBD disk the number of its directory's descriptor
+			*/
 	bool qcow2;
+	bool device; /* the file is a block device */
 	bool read_only;
-	const struct plan_disk *disk; /* caching and sync; NULL: the defaults */
+	const struct plan_disk *disk; /* caching, sync and NBD; NULL: the defaults */
+	const char *tls; /* id of the credentials for an NBD server; NULL: none */
 };
 
 /* A format node on a file node called "<name>.file"; the caller's. */

@@ -6,7 +6,8 @@
  * The launch plan: everything about a VM that is about to start, in terms of no
  * architecture, no path and no name. Descriptors are those of this
  * process; qemu_arguments() numbers them anew for the child. The plan borrows all.
- * Folders' tags are the one text of a user's in it, and plain.
+ * Of a user's text it has folders' tags, which are plain, and names of an NBD server, which get
+ * into JSON alone.
  */
 
 #include <jansson.h>
@@ -36,11 +37,20 @@ enum {
 struct plan_layer {
 	int fd; /* the top read-write unless the disk is read-only; the others read-only */
 	bool qcow2;
+	bool device; /* a block device */
+};
+/* An NBD server behind a socket of ours: QEMU connects to it by itself, and again. */
+struct plan_nbd {
+	int dir; /* holds the listening socket "nbd"; with TLS also "ca-cert.pem" */
+	const char *export; /* UTF-8, may be empty */
+	const char *tls_name; /* what the server's certificate must be for: a plain name; NULL: no
+				 TLS */
 };
 struct plan_disk {
 	struct plan_layer layers[PLAN_LAYERS_MAX]; /* top first */
 	size_t layer_count;
 	bool read_only;
+	const struct plan_nbd *nbd; /* then it has no layers; NULL: files */
 	bool cdrom; /* a removable read-only medium (ISO) */
 	enum plan_sync sync;
 	enum plan_caching caching;
@@ -98,8 +108,8 @@ struct launch_plan {
 /*
  * The engine's arguments (argv[0] is @program, no NULL at the end) and the
  * child's descriptors, from 3 up. A pure function: nothing is opened, and of text
- * that a user chose only a plain tag gets into an argument. A plan that no engine could run
- * is E_INVALID, more than @fd_max descriptors E_TOO_BIG.
+ * that a user chose only plain tags and strings in JSON get into an argument. A plan that no engine
+ * could run is E_INVALID, more than @fd_max descriptors E_TOO_BIG.
  *
  * Blockdev nodes: disk N's top layer is "disk<N>", the layers below are
  * "disk<N>-1", "disk<N>-2", ..., the file beneath each has ".file" added.

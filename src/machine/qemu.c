@@ -3,9 +3,9 @@
 /*
  * Theory of operation
  *
- * Every argument is made of fixed text, numbers, names of our own and tags in which nothing is
- * special: nothing needs QEMU's escaping. Files are handed over as descriptors and named by
- * fdset, whose number is the descriptor's; sockets and taps by descriptor.
+ * Every argument is made of fixed text, numbers, names of our own, tags in which nothing is
+ * special, and JSON: nothing needs QEMU's escaping. Files are handed over as descriptors and named
+ * by fdset, whose number is the descriptor's; sockets and taps by descriptor.
  *
  * The machine types are the unversioned ones: the versioned names
  * differ between distributions, and nothing is kept from one start to the next
@@ -183,6 +183,7 @@ static void add_layer(struct builder *b, size_t index, size_t layer)
 		.backing = layer + 1 < disk->layer_count ? backing : NULL,
 		.fdset = hand_over_file(b, disk->layers[layer].fd),
 		.qcow2 = disk->layers[layer].qcow2,
+		.device = disk->layers[layer].device,
 		.read_only = layer > 0 || disk->read_only || disk->cdrom,
 		.disk = disk,
 	};
@@ -192,11 +193,41 @@ static void add_layer(struct builder *b, size_t index, size_t layer)
 	add_node(b, &node);
 }
 
+/* The certificates are whatever the host trusts: more than QEMU's check of them can take. */
+static void add_tls(struct builder *b, const char *id, int dir)
+{
+	add(b, "-object",
+	    "tls-creds-x509,id=%s,endpoint=client,dir=/proc/self/fd/%d,verify-peer=on,"
+	    "sanity-check=off",
+	    id, dir);
+}
+
+static void add_nbd(struct builder *b, size_t index)
+{
+	const struct plan_disk *disk = &b->plan->disks[index];
+	char name[NODE_NAME], tls[sizeof("tls4294967295")];
+	struct block_node node = {
+		.name = name,
+		.fdset = hand_over(b, disk->nbd->dir),
+		.read_only = disk->read_only,
+		.disk = disk,
+		.tls = disk->nbd->tls_name ? tls : NULL,
+	};
+
+	node_name(name, index, 0);
+	(void)snprintf(tls, sizeof(tls), "tls%u", (unsigned)index);
+	if (node.tls)
+		add_tls(b, tls, (int)node.fdset);
+	add_node(b, &node);
+}
+
 static void add_disk(struct builder *b, size_t index)
 {
 	const struct plan_disk *disk = &b->plan->disks[index];
 	unsigned n = (unsigned)index;
 
+	if (disk->nbd)
+		add_nbd(b, index);
 	/* a node must exist before another names it: bottom first */
 	for (size_t layer = disk->layer_count; layer-- > 0;)
 		add_layer(b, index, layer);
@@ -302,7 +333,9 @@ static bool name_is_plain(const char *name, size_t max)
 
 static int check_disk(const struct plan_disk *disk, struct error *err)
 {
-	if (disk->layer_count == 0 || disk->layer_count > PLAN_LAYERS_MAX)
+	if (disk->nbd && disk->layer_count == 0)
+		return 0;
+	if (disk->layer_count == 0 || disk->nbd || disk->layer_count > PLAN_LAYERS_MAX)
 		return error_set(err, E_INVALID, "a disk of %zu layers cannot be attached",
 				 disk->layer_count);
 	for (size_t i = 0; i + 1 < disk->layer_count; i++)

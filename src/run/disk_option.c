@@ -86,10 +86,21 @@ int disk_option_parse_list(const char *list, struct disk_option *option, struct 
 	return r < 0 ? r : 0;
 }
 
+/* @text without the empty parts at its end, "disk.img:" for one. Owned by the caller. */
+static char *without_empty_parts(const char *text)
+{
+	size_t len = strlen(text);
+
+	while (len && text[len - 1] == ':')
+		len--;
+	return xstrndup(text, len);
+}
+
 int disk_option_parse(const char *text, struct disk_option *option, struct error *err)
 {
 	struct disk_option parsed = *option;
-	const char *colon = strrchr(text, ':');
+	auto_free char *whole = without_empty_parts(text);
+	char *colon = strrchr(whole, ':');
 	int known = 0;
 
 	if (colon) {
@@ -98,10 +109,20 @@ int disk_option_parse(const char *text, struct disk_option *option, struct error
 			return known;
 	}
 	if (known)
-		parsed.path = xstrndup(text, (size_t)(colon - text));
-	else
-		parsed.path = xstrdup(text);
+		*colon = '\0';
+	parsed.path = without_empty_parts(whole);
+	if (!parsed.path[0]) {
+		disk_option_release(&parsed);
+		return error_set(err, E_FAILED, "--disk '%s' names no disk", text);
+	}
 	*option = parsed;
+	return 0;
+}
+
+int disk_option_check_device(const struct disk_option *option, struct error *err)
+{
+	if (option->sync == SYNC_FSYNC)
+		return error_set(err, E_FAILED, "unsupported disk synchronization mode: \"fsync\"");
 	return 0;
 }
 

@@ -28,13 +28,16 @@ struct disk_option {
 
 /*
  * The last ':'-part is the option list if it holds at least one known
- * option, else it belongs to the path. Values that are not known are
- * E_FAILED with the contract's text.
+ * option, else it belongs to the path; empty parts at the end are dropped. Values that are not
+ * known, and no path at all, are E_FAILED with the contract's text.
  */
 int disk_option_parse(const char *text, struct disk_option *option, struct error *err) must_use_;
 /* The option list alone. */
 int disk_option_parse_list(const char *list, struct disk_option *option,
 			   struct error *err) must_use_;
+/* What is no file, a block device or an NBD server, knows sync=none and full only: else E_FAILED.
+ */
+int disk_option_check_device(const struct disk_option *option, struct error *err) must_use_;
 void disk_option_release(struct disk_option *option);
 #define auto_disk_option cleanup_(disk_option_release) struct disk_option
 

@@ -1,61 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/session.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
-#include "base/fs.h"
-#include "base/str.h"
 #include "run/disk_option.h"
-#include "run/home_path.h"
 #include "run/partition.h"
 #include "run/run.h"
 #include "store/home.h"
 
-static int open_extra(const char *path, bool read_only, struct error *err)
-{
-	auto_free char *real = home_path_expand(path);
-	auto_fd fd = fs_open(AT_FDCWD, real,
-			     (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, err);
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set(err, E_FAILED, "disk '%s' is not a regular file", path);
-	if (st.st_size == 0)
-		return error_set(err, E_FAILED, "disk '%s' is empty", path);
-	if (!read_only && flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, E_FAILED,
-				 "disk %s seems to be already in use, unmount it first", path);
-	return take_fd(&fd);
-}
-
 static int add_extra(struct session *session, const char *text, struct error *err)
 {
-	auto_disk_option option = DISK_OPTION_INIT;
-	struct plan_disk *disk;
-	int fd, r;
+	size_t n = session->plan.disk_count;
 
-	if (session->plan.disk_count == PLAN_DISKS_MAX)
+	if (n == PLAN_DISKS_MAX)
 		return error_set(err, E_FAILED, "too many disks: at most %d", PLAN_DISKS_MAX);
-	r = disk_option_parse(text, &option, err);
-	if (r < 0)
-		return r;
-	fd = open_extra(option.path, option.read_only, err);
-	if (fd < 0)
-		return fd;
-	session->extra_fds[session->extra_count++] = fd;
-	disk = &session->plan.disks[session->plan.disk_count++];
-	*disk = (struct plan_disk){ .layers = { { .fd = fd, .qcow2 = false } },
-				    .layer_count = 1,
-				    .read_only = option.read_only,
-				    .sync = option.sync,
-				    .caching = option.caching };
-	return 0;
+	session->plan.disk_count++;
+	session->extra_count++;
+	return disk_extra_open(session->home, text, &session->extras[n - 1],
+			       &session->plan.disks[n], err);
+}
+
+void session_close_extras(struct session *session)
+{
+	for (size_t i = 0; i < session->extra_count; i++)
+		disk_extra_release(&session->extras[i]);
+	session->extra_count = 0;
 }
 
 /* What is wrong with a raw disk is said before the guest finds out; a chain was checked as raw. */

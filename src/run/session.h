@@ -26,6 +26,7 @@
 #include "run/console.h"
 #include "run/control_socket.h"
 #include "run/desk.h"
+#include "run/disk_extra.h"
 #include "run/folders.h"
 #include "run/identity.h"
 #include "run/network.h"
@@ -60,7 +61,7 @@ struct session {
 
 	struct disk_chain chain;
 	int root_fds[DISK_LAYERS_MAX];
-	int extra_fds[PLAN_DISKS_MAX];
+	struct disk_extra extras[PLAN_DISKS_MAX]; /* --disk: of plan.disks[1], ... */
 	size_t extra_count;
 	unsigned freezes; /* tried since the start */
 	char top_node[24]; /* the block node that QEMU writes to */
@@ -114,6 +115,8 @@ int session_prepare_network(struct session *session, struct error *err) must_use
 int session_open_disks(struct session *session, struct error *err) must_use_;
 /* Of session_open_disks(): the seed for cloud-init, where one is wanted, as the last disk. */
 int session_add_seed(struct session *session, struct error *err) must_use_;
+/* What --disk opened and made, after QEMU's end. */
+void session_close_extras(struct session *session);
 int session_launch(struct session *session, struct error *err) must_use_;
 /*
  * Serve until the end. Return: the exit status. Before, a signal ends the process as SIGKILL

@@ -504,8 +504,7 @@ void run_session_release(struct session *session)
 	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);
-	for (size_t i = 0; i < session->extra_count; i++)
-		cleanup_close_(&session->extra_fds[i]);
+	session_close_extras(session);
 	cleanup_close_(&session->qemu_pidfd);
 	cleanup_close_(&session->qemu_errors);
 	cleanup_close_(&session->guest_agent);

@@ -113,5 +113,8 @@ int cache_reclaim(const struct home *home, uint64_t needed, const struct digest 
 /* clone of a cached image: like vm_clone(), and the VM remembers its origin (store/origin.h). */
 int vm_clone_image(const struct home *home, const struct oci_name *source, const char *name,
 		   const struct vm_clone *how, struct error *err) must_use_;
+/* Its disk alone, for --disk of run: into the empty directory @to, as a VM's. */
+int vm_clone_image_disk(const struct home *home, const struct oci_name *source, const struct vm *to,
+			struct error *err) must_use_;
 
 #endif

@@ -89,6 +89,22 @@ static int clone_disk(const struct vm *from, const struct vm *to, const struct v
 	return r < 0 ? r : 0;
 }
 
+int vm_clone_image_disk(const struct home *home, const struct oci_name *source, const struct vm *to,
+			struct error *err)
+{
+	const struct vm_clone how = { .raw = false };
+	auto_vm from = VM_INIT;
+	int r = cache_open(home, source, /* quiet= */ false, &from, err);
+
+	if (r < 0)
+		return r;
+	if (faccessat(from.dir, "overlay-1.asif", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return error_set(err, E_FAILED,
+				 "\"%s\" is a stacked image, whose overlays only macOS reads",
+				 from.name);
+	return clone_disk(&from, to, &how, err);
+}
+
 static int make_origin(const struct vm *from, const struct vm *to, const struct oci_name *source,
 		       struct error *err)
 {
