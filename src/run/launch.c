@@ -312,7 +312,8 @@ int session_launch(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	handed_release(&h);
-	folders_handed(&session->folders);
+	if (!session->plan.incoming)
+		folders_handed(&session->folders);
 	close_disks(session);
 	r = console_start(&session->console, &session->loop, take_fd(&console), err);
 	if (r == 0)

@@ -192,9 +192,14 @@ static int compare(struct session *session, struct error *err)
 
 int session_plug_in(struct session *session, struct error *err)
 {
-	if (!session->plan.clipboard)
-		return 0;
-	return plug_clipboard_in(session->qmp, &session->plan, err);
+	struct folders *folders = &session->folders;
+	int r = session->plan.clipboard ? plug_clipboard_in(session->qmp, &session->plan, err) : 0;
+
+	for (size_t i = 0; r == 0 && i < folders->count; i++)
+		r = plug_folder_in(session->qmp, i, folders->shares[i].tag, folders->shares[i].qemu,
+				   err);
+	folders_handed(folders);
+	return r;
 }
 
 /* An engine that cannot read a state says why and ends. */
@@ -252,9 +257,11 @@ int resume_load(struct session *session, struct error *err)
 		return r;
 	(void)puts("resuming VM...");
 	r = go_on(session, err);
-	if (r == 0)
-		state_tidy(&session->vm);
-	return r;
+	if (r < 0)
+		return r;
+	session->resumed = true;
+	state_tidy(&session->vm);
+	return 0;
 }
 
 int resume_failed(const struct session *session, struct error *err)

@@ -12,7 +12,7 @@
  *   launch.c     folders, network, firmware, QEMU, QMP
  *   desk.c       of that, the display and what goes with it; vnc.c
  *   supervise.c  the loop: signals, QEMU's end, sockets
- *   suspend.c    SIGUSR1; resume.c: its counterpart, a part of each stage
+ *   suspend.c    SIGUSR1; resume.c and wake.c: its counterpart, a part of each stage
  *   requests.c   requests on manage.sock: freeze.c, net_request.c
  */
 
@@ -27,6 +27,7 @@
 #include "run/console.h"
 #include "run/control_socket.h"
 #include "run/desk.h"
+#include "run/errand.h"
 #include "run/folders.h"
 #include "run/identity.h"
 #include "run/network.h"
@@ -72,6 +73,9 @@ struct session {
 	struct launch_plan plan;
 	struct identity identity;
 	struct resume resume;
+	struct errand waking; /* wake.c */
+	struct errand leaving; /* suspend.c: the guest lets go of its folders */
+	bool resumed; /* and the guest has not heard of it yet */
 	struct strings parts; /* that make the machine (plan.h) */
 	int memory; /* the guest's (memory.h) */
 	struct folders folders;

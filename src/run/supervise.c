@@ -42,6 +42,7 @@
 #include "run/net_options.h"
 #include "run/run.h"
 #include "run/suspend.h"
+#include "run/wake.h"
 #include "store/manage.h"
 
 enum {
@@ -285,6 +286,10 @@ static void on_agent(void *arg, enum relay_event event)
 
 	session->runtime.agent_ready = event == RELAY_READY;
 	write_runtime(session);
+	if (event == RELAY_READY && session->resumed) {
+		session->resumed = false;
+		wake_guest(session);
+	}
 	if (event == RELAY_READY && session->options->wait_ready)
 		detach_ready(&session->status_pipe);
 }
@@ -431,6 +436,8 @@ int run_session_init(struct session *session, struct error *err)
 		.vm_lock = -1,
 		.identity = IDENTITY_INIT,
 		.resume = RESUME_INIT,
+		.waking = ERRAND_INIT,
+		.leaving = ERRAND_INIT,
 		.parts = VEC_INIT,
 		.memory = -1,
 		.folders = FOLDERS_INIT,
@@ -506,6 +513,8 @@ void run_session_release(struct session *session)
 	control_socket_release(&session->net_control);
 	desk_release(&session->desk);
 	folders_stop(&session->folders);
+	errand_release(&session->waking);
+	errand_release(&session->leaving);
 	resume_release(&session->resume);
 	strings_release(&session->parts);
 	cleanup_close_(&session->memory);
