@@ -27,7 +27,7 @@ extern const struct command command_create, command_clone, command_run, command_
 	command_list, command_ip, command_exec, command_prune, command_rename, command_stop,
 	command_delete, command_logs, command_login, command_logout, command_pull, command_push,
 	command_tag, command_inspect, command_import, command_export, command_fqn, command_net,
-	command_screenshot, command_doctor, command_cp;
+	command_screenshot, command_doctor, command_cp, command_suspend;
 
 /* In the order of the help screen; ends with NULL. */
 extern const struct command *const commands[];

@@ -39,15 +39,13 @@
 enum { EXIT_USAGE = 64 };
 
 const struct command *const commands[] = {
-	&command_create, &command_clone,      &command_run,
-	&command_set,	 &command_get,	      &command_list,
-	&command_login,	 &command_logout,     &command_ip,
-	&command_net,	 &command_screenshot, &command_exec,
-	&command_cp,	 &command_pull,	      &command_push,
-	&command_tag,	 &command_inspect,    &command_import,
-	&command_export, &command_prune,      &command_rename,
-	&command_stop,	 &command_delete,     &command_logs,
-	&command_doctor, &command_fqn,	      NULL,
+	&command_create,  &command_clone,  &command_run,	&command_set,
+	&command_get,	  &command_list,   &command_login,	&command_logout,
+	&command_ip,	  &command_net,	   &command_screenshot, &command_exec,
+	&command_cp,	  &command_pull,   &command_push,	&command_tag,
+	&command_inspect, &command_import, &command_export,	&command_prune,
+	&command_rename,  &command_stop,   &command_suspend,	&command_delete,
+	&command_logs,	  &command_doctor, &command_fqn,	NULL,
 };
 
 static void on_interrupt(int signal)

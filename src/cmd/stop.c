@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cmd/command.h"
+#include "store/state.h"
 #include "store/vm.h"
 
 /*
@@ -118,9 +119,12 @@ static int drop_state(const struct vm *vm, struct error *err)
 
 	if (lock < 0)
 		return lock;
+	/* somebody resumed it meanwhile */
+	if (vm_running_pid(vm))
+		return error_set(err, E_RUNNING, "VM \"%.200s\" is running", vm->name);
 	if (unlinkat(vm->dir, "state.vzvmsave", 0) < 0 && errno != ENOENT)
 		return error_errno(err, "%.200s/state.vzvmsave", vm->path);
-	return 0;
+	return state_drop(vm, err);
 }
 
 static int run(struct invocation *inv, void *data, struct error *err)

@@ -126,11 +126,12 @@ static void add_sound(const struct launch_plan *plan, int sound_fd, struct strin
 static void add_clipboard(const struct launch_plan *plan, struct strings *argv)
 {
 	/* mouse=off: the pointer is absolute already */
-	add(argv, "-chardev", "qemu-vdagent,id=clipboard,clipboard=on,mouse=off");
+	add(argv, "-chardev", "qemu-vdagent,id=" DISPLAY_CLIPBOARD ",clipboard=on,mouse=off");
 	strings_add(argv, "-device");
 	strings_addf(argv,
-		     "virtserialport,bus=channels.0,nr=%zu,chardev=clipboard,"
-		     "name=com.redhat.spice.0",
+		     "virtserialport,id=" DISPLAY_CLIPBOARD_PORT
+		     ",bus=channels.0,nr=%zu,chardev=" DISPLAY_CLIPBOARD
+		     ",name=" DISPLAY_CLIPBOARD_NAME,
 		     plan->channel_count + 1);
 }
 
@@ -142,6 +143,6 @@ void display_arguments(const struct launch_plan *plan, int sound_fd, struct stri
 	add_adapter(plan, argv);
 	add_inputs(plan, argv);
 	add_sound(plan, sound_fd, argv);
-	if (plan->clipboard)
+	if (plan->clipboard && !plan->incoming)
 		add_clipboard(plan, argv);
 }

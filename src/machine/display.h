@@ -14,6 +14,11 @@ struct strings;
 /* An adapter's sides in pixels: what a configuration asks for beyond is cut. */
 enum { DISPLAY_SIDE_LEAST = 320, DISPLAY_SIDE_MOST = 8192 };
 
+/* The clipboard's chardev, its device's id and the name by which the guest knows it. */
+#define DISPLAY_CLIPBOARD "clipboard"
+#define DISPLAY_CLIPBOARD_PORT "clipboard-port"
+#define DISPLAY_CLIPBOARD_NAME "com.redhat.spice.0"
+
 /* Has the machine a PS/2 controller? */
 bool display_has_ps2(const struct launch_plan *plan);
 /* Append them. A clipboard needs a channel before it (plan.h: .channels); @sound_fd: what number

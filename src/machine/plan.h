@@ -77,6 +77,9 @@ struct plan_folder {
 struct launch_plan {
 	enum plan_arch arch;
 	enum plan_accel accel;
+	const char *machine; /* a machine type by its versioned name; NULL: the newest */
+	bool incoming; /* wait, paused, for a state (migrate.h) that is without folders and
+			  clipboard */
 	uint32_t cpus;
 	uint64_t memory; /* bytes */
 	int firmware_code_fd; /* read-only */
@@ -129,5 +132,13 @@ int qemu_arguments(const struct launch_plan *plan, const char *program, struct s
 json_t *qemu_overlay_node(const struct plan_disk *disk, const char *overlay,
 			  int64_t fdset) must_use_;
 json_t *qemu_snapshot(const char *node, const char *overlay) must_use_;
+
+/*
+ * What a VM's saved state depends on: append those of the @argv of qemu_arguments() that make the
+ * machine and its devices, but no folders and no version. Two lists that are equal are one machine.
+ */
+void qemu_machine_parts(const struct strings *argv, struct strings *parts);
+/* What of a VM the part makes, for an error's text: "disks", "network cards", ... */
+const char *qemu_part_name(const char *part);
 
 #endif

@@ -8,8 +8,7 @@
  * by fdset, whose number is the descriptor's; sockets and taps by descriptor.
  *
  * The machine types are the unversioned ones: the versioned names
- * differ between distributions, and nothing is kept from one start to the next
- * that depends on them.
+ * differ between distributions. A suspended VM's state depends on them, so it has the name with it.
  */
 
 #include <assert.h>
@@ -95,6 +94,10 @@ static void add_engine(struct builder *b)
 	add(b, "-rtc", "base=utc");
 	/* only what has a bootindex is tried: no network boot */
 	add(b, "-boot", "strict=on,menu=off");
+	if (b->plan->incoming) {
+		add(b, "-incoming", "defer");
+		strings_add(b->argv, "-S");
+	}
 }
 
 static void add_firmware(struct builder *b)
@@ -123,14 +126,21 @@ static void add_memory(struct builder *b)
 		    plan->memory, hand_over(b, plan->memory_fd));
 }
 
+static const char *machine_type(const struct launch_plan *plan)
+{
+	if (plan->machine)
+		return plan->machine;
+	return plan->arch == PLAN_AMD64 ? "q35" : "virt";
+}
+
 static const char *machine_options(const struct launch_plan *plan)
 {
 	if (plan->arch == PLAN_AMD64)
-		return display_has_ps2(plan) ? "q35,vmport=off,smm=off"
-					     : "q35,vmport=off,smm=off,i8042=off";
+		return display_has_ps2(plan) ? "vmport=off,smm=off"
+					     : "vmport=off,smm=off,i8042=off";
 	if (plan->accel == PLAN_KVM)
-		return "virt,gic-version=host";
-	return plan->nested ? "virt,gic-version=3,virtualization=on" : "virt,gic-version=3";
+		return "gic-version=host";
+	return plan->nested ? "gic-version=3,virtualization=on" : "gic-version=3";
 }
 
 /*
@@ -158,8 +168,9 @@ static void add_machine(struct builder *b)
 	const struct launch_plan *plan = b->plan;
 
 	add(b, "-machine",
-	    "%s,dump-guest-core=off,mem-merge=off,pflash0=firmware,pflash1=variables%s",
-	    machine_options(plan), plan->memory_fd >= 0 ? ",memory-backend=memory" : "");
+	    "%s,%s,dump-guest-core=off,mem-merge=off,pflash0=firmware,pflash1=variables%s",
+	    machine_type(plan), machine_options(plan),
+	    plan->memory_fd >= 0 ? ",memory-backend=memory" : "");
 	add(b, "-accel", "%s", plan->accel == PLAN_KVM ? "kvm" : "tcg");
 	add(b, "-cpu", "%s", cpu_options(plan));
 	add(b, "-smp", "cpus=%" PRIu32 ",sockets=1,cores=%" PRIu32 ",threads=1", plan->cpus,
@@ -275,8 +286,10 @@ static void add_folder(struct builder *b, size_t index)
 	const struct plan_folder *folder = &b->plan->folders[index];
 	unsigned n = (unsigned)index;
 
-	add(b, "-chardev", "socket,id=folder%u,fd=%d", n, hand_over(b, folder->fd));
 	add(b, "-device", "pcie-root-port,id=port%u,chassis=%u,slot=%u", n, n + 1, n + 1);
+	if (b->plan->incoming)
+		return;
+	add(b, "-chardev", "socket,id=folder%u,fd=%d", n, hand_over(b, folder->fd));
 	add(b, "-device",
 	    "vhost-user-fs-pci,id=share%u,bus=port%u,chardev=folder%u,tag=%s,queue-size=1024", n, n,
 	    n, folder->tag);
@@ -319,7 +332,7 @@ static void add_devices(struct builder *b)
 	add_console_and_monitor(b);
 }
 
-enum { CHANNEL_NAME_MAX = 64, TAG_MAX = 36 };
+enum { CHANNEL_NAME_MAX = 64, TAG_MAX = 36, MACHINE_MAX = 64 };
 
 static bool name_is_plain(const char *name, size_t max)
 {
@@ -351,6 +364,10 @@ static int check_plan(const struct launch_plan *plan, struct error *err)
 	if (plan->disk_count > PLAN_DISKS_MAX || plan->nic_count > PLAN_NICS_MAX ||
 	    plan->channel_count > PLAN_CHANNELS_MAX || plan->folder_count > PLAN_FOLDERS_MAX)
 		return error_set(err, E_TOO_BIG, "too many devices");
+	if (plan->machine &&
+	    (!name_is_plain(plan->machine, MACHINE_MAX) ||
+	     !str_starts(plan->machine, plan->arch == PLAN_AMD64 ? "pc-q35-" : "virt-")))
+		return error_set(err, E_INVALID, "no machine type: '%.64s'", plan->machine);
 	if (plan->cpus == 0 || plan->memory == 0)
 		return error_set(err, E_INVALID, "a VM needs a CPU and memory");
 	if (plan->arch == PLAN_ARM64 && plan->accel == PLAN_KVM && plan->nested)
@@ -387,4 +404,69 @@ int qemu_arguments(const struct launch_plan *plan, const char *program, struct s
 		return error_set(err, E_TOO_BIG, "too many files for one VM: at most %zu", fd_max);
 	*fd_count = b.fd_count;
 	return 0;
+}
+
+/* --- what a saved state depends on --- */
+
+static const struct part {
+	const char *option, *begin; /* of the value; NULL: any */
+	const char *name;
+} machine_parts[] = {
+	{ "-m", NULL, "memory size" },
+	{ "-smp", NULL, "number of CPUs" },
+	{ "-cpu", NULL, "processor" },
+	{ "-accel", NULL, "accelerator" },
+	{ "-machine", NULL, "machine" },
+	{ "-fw_cfg", "name=opt/org.linzer/shares", "folders" },
+	{ "-device", "pcie-root-port", "folders" },
+	{ "-device", "virtio-blk-pci", "disks" },
+	{ "-device", "virtio-scsi-pci", "disks" },
+	{ "-device", "scsi-cd", "disks" },
+	{ "-device", "virtio-net-pci", "network cards" },
+	{ "-device", "VGA", "display" },
+	{ "-device", "virtio-gpu", "display" },
+};
+
+static bool is_part(const char *option, const char *value)
+{
+	/* plugged in later, see plug.h */
+	if (strcmp(option, "-device") == 0)
+		return !str_starts(value, "vhost-user-fs-pci") &&
+		       !str_ends(value, DISPLAY_CLIPBOARD_NAME);
+	for (size_t i = 0; i < array_size(machine_parts); i++)
+		if (strcmp(option, machine_parts[i].option) == 0 &&
+		    (!machine_parts[i].begin || str_starts(value, machine_parts[i].begin)))
+			return true;
+	return false;
+}
+
+/* Behind the machine's type, which is versioned the one time and not the other. */
+static const char *without_type(const char *option, const char *value)
+{
+	const char *comma = strchr(value, ',');
+
+	return strcmp(option, "-machine") == 0 && comma ? comma + 1 : value;
+}
+
+void qemu_machine_parts(const struct strings *argv, struct strings *parts)
+{
+	for (size_t i = 0; i + 1 < argv->len; i++) {
+		const char *option = argv->items[i], *value = argv->items[i + 1];
+
+		if (option[0] == '-' && is_part(option, value))
+			strings_addf(parts, "%s %s", option, without_type(option, value));
+	}
+}
+
+const char *qemu_part_name(const char *part)
+{
+	for (size_t i = 0; i < array_size(machine_parts); i++) {
+		size_t len = strlen(machine_parts[i].option);
+		const char *begin = machine_parts[i].begin;
+
+		if (strncmp(part, machine_parts[i].option, len) == 0 && part[len] == ' ' &&
+		    (!begin || str_starts(part + len + 1, begin)))
+			return machine_parts[i].name;
+	}
+	return "devices";
 }

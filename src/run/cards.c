@@ -35,6 +35,8 @@ static int read_directory(struct session *session, struct error *err)
 		return 0;
 	session->fixed = own.fixed.s_addr != 0;
 	session->wanted = session->fixed ? own.fixed : vm_last_address(&session->vm);
+	if (session->resume.active && !session->fixed)
+		session->wanted = session->resume.state.address;
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "run/run.h"
 #include "store/home.h"
+#include "store/state.h"
 
 static int already_running(const struct session *session, struct error *err)
 {
@@ -35,6 +36,13 @@ static int settle_mac(struct session *session, struct error *err)
 
 	if (r <= 0)
 		return r;
+	/* the guest would have a card that is not its VM's */
+	if (state_exists(&session->vm))
+		return error_set(
+			err, E_FAILED,
+			"VM \"%s\" is suspended with the MAC address of a VM that runs: stop "
+			"that one first",
+			session->vm.name);
 	(void)puts("There is already a running VM with the same MAC address!");
 	(void)puts("Resetting VM to assign a new MAC address...");
 	session->config.mac = mac_random();
@@ -118,5 +126,5 @@ int session_claim(struct session *session, struct error *err)
 	r = vm_take_running_lock(&session->vm, &session->running_lock, err);
 	if (r == 0)
 		return already_running(session, err);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : resume_find(session, err);
 }

@@ -53,7 +53,7 @@ static int add_root(struct session *session, struct error *err)
 
 	if (session->options->root_disk)
 		r = disk_option_parse_list(session->options->root_disk, &option, err);
-	if (r == 0)
+	if (r == 0 && !session->resume.active)
 		r = disk_merge_if_deep(&session->vm, &session->chain, err);
 	if (r == 0)
 		r = disk_open_layers(&session->vm, &session->chain, option.read_only,

@@ -216,24 +216,11 @@ static int add_share(struct folders *folders, const char *program, const char *t
 	return r < 0 ? r : start_share(share, program, &group, identity->drop, err);
 }
 
-/* Sealed: whoever shortened it would end us all by SIGBUS. */
-static int make_memory(struct folders *folders, const struct identity *identity, uint64_t size,
-		       struct error *err)
-{
-	folders->memory = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (folders->memory < 0 || ftruncate(folders->memory, (off_t)size) < 0 ||
-	    fcntl(folders->memory, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		return error_errno(err, "cannot make the guest's memory");
-	if (identity->drop && fchown(folders->memory, identity->uid, identity->uid) < 0)
-		return error_errno(err, "cannot give the guest's memory to QEMU");
-	return 0;
-}
-
 int folders_start(struct folders *folders, const struct dir_options *dirs,
-		  const struct identity *identity, uint64_t memory, struct error *err)
+		  const struct identity *identity, struct error *err)
 {
 	auto_free char *program = NULL;
-	int r;
+	int r = 0;
 
 	if (dirs->len == 0)
 		return 0;
@@ -242,7 +229,6 @@ int folders_start(struct folders *folders, const struct dir_options *dirs,
 		return error_set(err, E_MISSING_TOOL,
 				 "--dir: virtiofsd is not installed: install the package "
 				 "'virtiofsd' (Debian 12: 'qemu-system-common')");
-	r = make_memory(folders, identity, memory, err);
 	for (size_t i = 0; r == 0 && i < dirs->len; i++)
 		if (!has_tag(folders, dirs->items[i].tag))
 			r = add_share(folders, program, dirs->items[i].tag, dirs, identity, err);
@@ -251,7 +237,6 @@ int folders_start(struct folders *folders, const struct dir_options *dirs,
 
 void folders_fill_plan(const struct folders *folders, struct launch_plan *plan)
 {
-	plan->memory_fd = folders->memory;
 	plan->folder_count = folders->count;
 	for (size_t i = 0; i < folders->count; i++)
 		plan->folders[i] = (struct plan_folder){ .fd = folders->shares[i].qemu,
@@ -266,7 +251,6 @@ static void close_one(int *fd)
 
 void folders_handed(struct folders *folders)
 {
-	close_one(&folders->memory);
 	for (size_t i = 0; i < folders->count; i++)
 		close_one(&folders->shares[i].qemu);
 }
@@ -371,16 +355,72 @@ int folders_watch(struct folders *folders, uv_loop_t *loop,
 	return r;
 }
 
+static void end_program(struct folder_share *share)
+{
+	if (share->pid <= 0)
+		return;
+	(void)kill(share->pid, SIGKILL);
+	(void)waitpid(share->pid, NULL, 0);
+	share->pid = 0;
+}
+
+/* The numbers of the descriptors stay, so that their handles do. */
+static int succeed(struct folder_share *share, struct folder_share *fresh, struct error *err)
+{
+	(void)uv_timer_stop(&share->grace);
+	(void)uv_poll_stop(&share->end_poll);
+	(void)uv_poll_stop(&share->errors_poll);
+	end_program(share);
+	share->pid = fresh->pid;
+	share->qemu = take_fd(&fresh->qemu);
+	if (dup3(fresh->pidfd, share->pidfd, O_CLOEXEC) < 0 ||
+	    dup3(fresh->errors, share->errors, O_CLOEXEC) < 0 ||
+	    uv_poll_start(&share->end_poll, UV_READABLE, on_end) != 0 ||
+	    uv_poll_start(&share->errors_poll, UV_READABLE, on_errors) != 0)
+		return error_set(err, E_FAILED, "cannot watch virtiofsd");
+	return 0;
+}
+
+static int restart_share(struct folder_share *share, const char *program,
+			 const struct dir_options *dirs, const struct identity *identity,
+			 struct error *err)
+{
+	cleanup_(folder_group_release) struct folder_group group = { 0 };
+	struct folder_share fresh = { .pidfd = -1, .errors = -1, .qemu = -1 };
+	int r = folder_group_fill(&group, share->tag, dirs, identity, err);
+
+	if (r == 0)
+		r = start_share(&fresh, program, &group, identity->drop, err);
+	if (r == 0)
+		r = succeed(share, &fresh, err);
+	else
+		end_program(&fresh);
+	close_one(&fresh.pidfd);
+	close_one(&fresh.errors);
+	close_one(&fresh.qemu);
+	return r;
+}
+
+int folders_restart(struct folders *folders, const struct dir_options *dirs,
+		    const struct identity *identity, struct error *err)
+{
+	auto_free char *program = find_program();
+	int r = 0;
+
+	if (!program)
+		return error_set(err, E_MISSING_TOOL, "virtiofsd has gone");
+	for (size_t i = 0; r == 0 && i < folders->count; i++)
+		r = restart_share(&folders->shares[i], program, dirs, identity, err);
+	return r;
+}
+
 void folders_stop(struct folders *folders)
 {
 	folders_handed(folders);
 	for (size_t i = 0; i < folders->count; i++) {
 		struct folder_share *share = &folders->shares[i];
 
-		if (share->pid > 0) {
-			(void)kill(share->pid, SIGKILL);
-			(void)waitpid(share->pid, NULL, 0);
-		}
+		end_program(share);
 		cleanup_close_(&share->pidfd);
 		cleanup_close_(&share->errors);
 		free(share->tag);

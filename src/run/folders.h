@@ -10,7 +10,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -36,22 +35,20 @@ struct folder_share {
 struct folders {
 	struct folder_share shares[PLAN_FOLDERS_MAX];
 	size_t count;
-	int memory; /* the guest's; -1: nothing is shared */
 	void (*on_gone)(void *arg, const char *why);
 	void *arg;
 };
-#define FOLDERS_INIT          \
-	{                     \
-		.memory = -1, \
+#define FOLDERS_INIT       \
+	{                  \
+		.count = 0 \
 	}
 
 /*
- * Find the folders and start what serves them, with a memory file of @memory bytes that the engine
- * may open as @identity. Where we are root, a folder is served as its owner, and as the
- * engine's user if that is root.
+ * Find the folders and start what serves them to the engine of @identity. Where we are root, a
+ * folder is served as its owner, and as the engine's user if that is root.
  */
 int folders_start(struct folders *folders, const struct dir_options *dirs,
-		  const struct identity *identity, uint64_t memory, struct error *err) must_use_;
+		  const struct identity *identity, struct error *err) must_use_;
 /* Add them to @plan, which borrows. */
 void folders_fill_plan(const struct folders *folders, struct launch_plan *plan);
 /* QEMU has been started: close what only it needs. */
@@ -65,6 +62,10 @@ int folders_explain(struct folders *folders, struct error *err) must_use_;
 int folders_watch(struct folders *folders, uv_loop_t *loop,
 		  void (*on_gone)(void *arg, const char *why), void *arg,
 		  struct error *err) must_use_;
+/* QEMU has given them back, which ended what served them, and is to get them again: start that
+ * anew. After folders_watch(). */
+int folders_restart(struct folders *folders, const struct dir_options *dirs,
+		    const struct identity *identity, struct error *err) must_use_;
 /* After the loop's handles are closed. */
 void folders_stop(struct folders *folders);
 

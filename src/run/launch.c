@@ -29,6 +29,7 @@
 #include "machine/engine.h"
 #include "machine/qmp.h"
 #include "run/dir_archive.h"
+#include "run/memory.h"
 #include "run/run.h"
 
 enum { FIRMWARE_MAX = 64 * 1024 * 1024, CHILD_FDS_MAX = 128, HANDSHAKE_MS = 60000 };
@@ -165,6 +166,7 @@ static int fill_plan(struct session *session, const struct handed *h, struct err
 	plan->memory = config->memory;
 	plan->firmware_code_fd = h->code;
 	plan->firmware_vars_fd = h->vars;
+	resume_fill_plan(session, plan);
 	folders_fill_plan(&session->folders, plan);
 	plan->channels[0] = (struct plan_channel){ .fd = h->agent, .name = "org.linzer.agent" };
 	plan->channel_count = 1;
@@ -216,6 +218,7 @@ static int start_qemu(struct session *session, const struct handed *h, struct er
 
 	if (r < 0)
 		return r;
+	qemu_machine_parts(&argv, &session->parts);
 	strings_take(&argv, NULL);
 	add_environment(&env);
 	desk_environment(session, &env, fds, &count);
@@ -305,8 +308,12 @@ int session_launch(struct session *session, struct error *err)
 	if (r == 0)
 		r = open_sockets(session, &h, &qmp, &console, err);
 	if (r == 0)
+		r = session->memory = memory_make(&session->identity, session->config.memory, err);
+	if (r >= 0)
+		r = resume_copy_memory(session, err);
+	if (r == 0)
 		r = folders_start(&session->folders, session->options->dirs, &session->identity,
-				  session->config.memory, err);
+				  err);
 	if (r == 0)
 		r = session_start_cards(session, h.taps, err);
 	if (r == 0)
@@ -316,13 +323,16 @@ int session_launch(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	handed_release(&h);
-	folders_handed(&session->folders);
+	if (!session->plan.incoming)
+		folders_handed(&session->folders);
 	close_disks(session);
 	r = console_start(&session->console, &session->loop, take_fd(&console), err);
 	if (r == 0)
 		r = connect_qmp(session, &qmp, err);
 	if (r == 0)
 		r = desk_open(session, err);
+	if (r == 0)
+		r = resume_load(session, err);
 	if (r < 0)
 		return r;
 	session->runtime.pid = getpid();

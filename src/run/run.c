@@ -19,9 +19,13 @@ static int run_session(struct session *session, struct error *err)
 	if (r == 0)
 		r = session_open_disks(session, err);
 	if (r == 0)
+		r = resume_check_disk(session, err);
+	if (r == 0)
 		r = session_launch(session, err);
 	if (r == 0)
 		r = session_supervise(session, err);
+	if (r < 0)
+		r = resume_failed(session, err);
 	if (r < 0)
 		detach_failed(&session->status_pipe, err);
 	return r;

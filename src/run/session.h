@@ -12,6 +12,7 @@
  *   launch.c     folders, network, firmware, QEMU, QMP
  *   desk.c       of that, the display and what goes with it; vnc.c
  *   supervise.c  the loop: signals, QEMU's end, sockets
+ *   suspend.c    SIGUSR1; resume.c and wake.c: its counterpart, a part of each stage
  *   requests.c   requests on manage.sock: freeze.c, net_request.c
  */
 
@@ -27,10 +28,12 @@
 #include "run/control_socket.h"
 #include "run/desk.h"
 #include "run/disk_extra.h"
+#include "run/errand.h"
 #include "run/folders.h"
 #include "run/identity.h"
 #include "run/network.h"
 #include "run/requests.h"
+#include "run/resume.h"
 #include "store/config.h"
 #include "store/disk.h"
 #include "store/runtime.h"
@@ -46,6 +49,7 @@ enum { SESSION_SIGNALS = 5 };
 enum session_end {
 	END_NOT_YET,
 	END_BY_GUEST, /* powered off */
+	END_BY_SUSPEND, /* its state is saved */
 	END_BY_USER, /* SIGINT, SIGTERM, SIGHUP */
 	END_BY_FAILURE, /* QEMU or a helper died: session.failure says what */
 };
@@ -69,6 +73,12 @@ struct session {
 	struct engine engine;
 	struct launch_plan plan;
 	struct identity identity;
+	struct resume resume;
+	struct errand waking; /* wake.c */
+	struct errand leaving; /* suspend.c: the guest lets go of its folders */
+	bool resumed; /* and the guest has not heard of it yet */
+	struct strings parts; /* that make the machine (plan.h) */
+	int memory; /* the guest's (memory.h) */
 	struct folders folders;
 	struct network network;
 	struct in_addr wanted; /* the address that the first card is to have, 0: any; see fixed */
@@ -104,6 +114,8 @@ struct session {
 void session_on_event(void *arg, const char *event, const json_t *data);
 /* Keep QEMU's last line of @text as the reason of a failure. */
 void session_keep_error(struct session *session, const char *text, size_t len);
+/* The run ends as failed: QEMU is killed. @why may be the engine's words. */
+void session_fail(struct session *session, const char *why);
 
 int run_session_init(struct session *session, struct error *err) must_use_;
 void run_session_release(struct session *session);

@@ -4,7 +4,8 @@
  * Theory of operation
  *
  * Nothing here waits for QEMU, which may be its guest's by now: commands are posted. Only a
- * freeze (freeze.c) and a picture of the screen (vnc.c) have to wait, and bound it.
+ * freeze (freeze.c), a suspend (suspend.c) and a picture of the screen (vnc.c) have to wait, and
+ * bound it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
  * stderr, virtiofsd's end, the network keepers' sockets, the console, manage.sock, and (inside the
@@ -13,6 +14,7 @@
  *
  *   SIGINT, SIGTERM, SIGHUP   QMP quit (QEMU flushes its disks), and SIGKILL
  *                             QUIT_MS later or at a second signal
+ *   SIGUSR1                   save the state (suspend.c), which waits for QEMU
  *   SIGUSR2                   ACPI power button, some times; the guest decides
  *   a keeper is gone          as SIGINT, but the run has failed: a VM is never
  *                             left with a tap whose filter nobody keeps
@@ -41,6 +43,8 @@
 #include "run/dir_archive.h"
 #include "run/net_options.h"
 #include "run/run.h"
+#include "run/suspend.h"
+#include "run/wake.h"
 #include "store/manage.h"
 
 enum {
@@ -52,7 +56,6 @@ enum {
 	RUNTIME_MS = 500
 };
 
-/* @why may be the engine's words. */
 static void fail(struct session *session, const char *why)
 {
 	if (session->end != END_NOT_YET)
@@ -65,6 +68,12 @@ static void kill_qemu(struct session *session)
 {
 	if (session->qemu > 0)
 		(void)kill(session->qemu, SIGKILL);
+}
+
+void session_fail(struct session *session, const char *why)
+{
+	fail(session, why);
+	kill_qemu(session);
 }
 
 static void on_kill_timer(uv_timer_t *timer)
@@ -123,7 +132,7 @@ static void on_signal(uv_signal_t *handle, int number)
 
 	switch (number) {
 	case SIGUSR1:
-		(void)puts("Failed to suspend the VM: suspending is not supported yet");
+		suspend_start(session);
 		break;
 	case SIGUSR2:
 		request_stop(session);
@@ -282,6 +291,10 @@ static void on_agent(void *arg, enum relay_event event)
 
 	session->runtime.agent_ready = event == RELAY_READY;
 	write_runtime(session);
+	if (event == RELAY_READY && session->resumed) {
+		session->resumed = false;
+		wake_guest(session);
+	}
 	if (event == RELAY_READY && session->options->wait_ready)
 		detach_ready(&session->status_pipe);
 }
@@ -427,6 +440,11 @@ int run_session_init(struct session *session, struct error *err)
 		.running_lock = -1,
 		.vm_lock = -1,
 		.identity = IDENTITY_INIT,
+		.resume = RESUME_INIT,
+		.waking = ERRAND_INIT,
+		.leaving = ERRAND_INIT,
+		.parts = VEC_INIT,
+		.memory = -1,
 		.folders = FOLDERS_INIT,
 		.network = NETWORK_INIT,
 		.qemu_pidfd = -1,
@@ -501,6 +519,11 @@ void run_session_release(struct session *session)
 	desk_release(&session->desk);
 	folders_stop(&session->folders);
 	dir_archives_release(session->options->archives);
+	errand_release(&session->waking);
+	errand_release(&session->leaving);
+	resume_release(&session->resume);
+	strings_release(&session->parts);
+	cleanup_close_(&session->memory);
 	network_stop(&session->network);
 	for (size_t i = 0; i < array_size(session->root_fds); i++)
 		cleanup_close_(&session->root_fds[i]);
@@ -530,6 +553,7 @@ static int report_end(const struct session *session)
 		(void)fprintf(stderr, "%s\n", session->failure.text);
 		return 1;
 	case END_NOT_YET:
+	case END_BY_SUSPEND:
 	case END_BY_USER:
 	default:
 		return 0;

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "store/home.h"
+#include "store/state.h"
 
 static const char config_name[] = "config.json";
 static const char config_next[] = "config.next.json";
@@ -144,7 +145,7 @@ enum vm_state vm_state(const struct vm *vm)
 
 	if (vm_running_pid(vm))
 		return VM_RUNNING;
-	if (fstatat(vm->dir, "state.vzvmsave", &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (state_exists(vm) || fstatat(vm->dir, "state.vzvmsave", &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return VM_SUSPENDED;
 	return VM_STOPPED;
 }

@@ -17,6 +17,7 @@
  *   run.json          while running: what `run` knows (store/runtime.h)
  *   console.log, run.log, qemu.log
  *   .lock             flock: freeze, clone, rename, delete, set --disk*, push, start of run
+ *   state/            while suspended: its state (store/state.h)
  *   origin.json       the image that its disk came from (store/origin.h)
  *   network.json, net.rules, last-ip  what its network is to be like (store/network.h)
  *   .accessed         its mtime is the access date

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MACHINE_PLUG_H
+#define MACHINE_PLUG_H
+
+/*
+ * What a machine has that no state can be saved with: folders and the clipboard. Both are plugged
+ * out before and in again afterwards; a machine that waits for a state (plan.incoming) starts
+ * without them. Each function waits for QEMU, with a limit.
+ */
+
+#include <stddef.h>
+
+#include "base/attr.h"
+
+struct error;
+struct launch_plan;
+struct qmp;
+
+/* The guest has to run: it gives a folder's device back itself, which it had better not be using.
+ * -EBUSY: it does not. */
+int plug_folder_out(struct qmp *qmp, size_t index, struct error *err) must_use_;
+/* Connect it to @socket, where a virtiofsd listens to nobody else. */
+int plug_folder_in(struct qmp *qmp, size_t index, const char *tag, int socket,
+		   struct error *err) must_use_;
+int plug_clipboard_out(struct qmp *qmp, struct error *err) must_use_;
+int plug_clipboard_in(struct qmp *qmp, const struct launch_plan *plan, struct error *err) must_use_;
+
+#endif
