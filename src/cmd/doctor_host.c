@@ -106,8 +106,7 @@ static int try_folder(const struct doctor *doctor, struct error *err)
 	struct dir_option option = { .path = path, .tag = tag, .read_only = true };
 	const struct dir_options dirs = { .items = &option, .len = 1 };
 	struct folders folders = FOLDERS_INIT;
-	int r = folders_start(&folders, &dirs, &doctor->identity, (uint64_t)sysconf(_SC_PAGESIZE),
-			      err);
+	int r = folders_start(&folders, &dirs, &doctor->identity, err);
 
 	if (r == 0 && !answers(folders.shares[0].qemu)) {
 		r = folders_explain(&folders, err);

@@ -204,6 +204,7 @@ int cloud_init_seed(const struct cloud_init *cloud, const struct home *home, con
 int session_add_seed(struct session *session, struct error *err)
 {
 	struct launch_plan *plan = &session->plan;
+	struct disk_extra *extra;
 	int fd;
 
 	if (!session->options->cloud->wanted)
@@ -215,7 +216,9 @@ int session_add_seed(struct session *session, struct error *err)
 	fd = cloud_init_seed(session->options->cloud, session->home, &session->vm, err);
 	if (fd < 0)
 		return fd;
-	session->extra_fds[session->extra_count++] = fd;
+	extra = &session->extras[session->extra_count++];
+	extra->fds[0] = fd;
+	extra->count = 1;
 	plan->disks[plan->disk_count++] = (struct plan_disk){ .layers = { { .fd = fd } },
 							      .layer_count = 1,
 							      .read_only = true };

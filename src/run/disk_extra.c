@@ -105,6 +105,16 @@ int disk_extra_open(const struct home *home, const char *text, struct disk_extra
 				       : open_file(&option, extra, disk, err);
 }
 
+int disk_extra_sync(const struct disk_extra *extra, struct error *err)
+{
+	if (extra->scratch.dir && !extra->relay)
+		return error_set(err, E_FAILED, "the disk of an image goes with its run");
+	for (size_t i = 0; i < extra->count; i++)
+		if (fsync(extra->fds[i]) < 0)
+			return error_errno(err, "cannot sync a disk");
+	return 0;
+}
+
 void disk_extra_release(struct disk_extra *extra)
 {
 	disk_nbd_stop(take(extra->relay));

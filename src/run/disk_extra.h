@@ -29,6 +29,11 @@ struct disk_extra {
  */
 int disk_extra_open(const struct home *home, const char *text, struct disk_extra *extra,
 		    struct plan_disk *disk, struct error *err) must_use_;
+/*
+ * What was written is on the medium; E_FAILED if nothing of it would be there in the next run. An
+ * NBD server's disk is QEMU's to flush, and is when the guest is stopped.
+ */
+int disk_extra_sync(const struct disk_extra *extra, struct error *err) must_use_;
 void disk_extra_release(struct disk_extra *extra);
 
 #endif

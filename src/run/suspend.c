@@ -38,8 +38,7 @@ static int sync_disks(const struct session *session, struct error *err)
 	if (fsync(top) < 0)
 		r = error_errno(err, "cannot sync the disk");
 	for (size_t i = 0; r == 0 && i < session->extra_count; i++)
-		if (fsync(session->extra_fds[i]) < 0)
-			r = error_errno(err, "cannot sync a disk");
+		r = disk_extra_sync(&session->extras[i], err);
 	return r;
 }
 
