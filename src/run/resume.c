@@ -26,6 +26,7 @@
 #include "machine/plan.h"
 #include "machine/plug.h"
 #include "machine/qmp.h"
+#include "run/memory.h"
 #include "run/session.h"
 
 enum { CONT_MS = 20000, LAST_WORDS_MS = 2000, CPUINFO_MAX = 4 * 1024 * 1024, UNPLUGGED_MS = 2000 };
@@ -94,7 +95,7 @@ int resume_copy_memory(struct session *session, struct error *err)
 
 	if (!resume->active)
 		return 0;
-	if (resume->state.memory != session->config.memory)
+	if (resume->state.memory != memory_size(session->config.memory))
 		return not_as_it_was("memory size", err);
 	resume->memory = session->memory;
 	if (pthread_create(&resume->copier, NULL, copy_memory, resume) != 0)
@@ -165,7 +166,7 @@ int session_describe(struct session *session, struct state *state, struct error 
 	state->processor = str_format("%s, %.200s", accel_name(session->plan.accel), host);
 	config_format(&session->config, &config);
 	state->config = str_detach(&config);
-	state->memory = session->config.memory;
+	state->memory = memory_size(session->config.memory);
 	for (size_t i = 0; i < session->parts.len; i++)
 		strings_add(&state->parts, session->parts.items[i]);
 	return 0;

@@ -56,6 +56,17 @@ static void release_source(struct source *source)
 }
 #define auto_source cleanup_(release_source) struct source
 
+/* A state knows its disk by that (store/state.h). Return: 1, or error. */
+static int keep_time(int from, int to, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(from, &st) < 0 ||
+	    futimens(to, (struct timespec[2]){ st.st_atim, st.st_mtim }) < 0)
+		return error_errno(err, "cannot copy the disk");
+	return 1;
+}
+
 int clone_copy_file(const struct vm *from, const struct vm *to, const char *name, struct error *err)
 {
 	auto_fd source = disk_open_file(from, name, O_RDONLY, err);
@@ -68,6 +79,8 @@ int clone_copy_file(const struct vm *from, const struct vm *to, const char *name
 	r = copy < 0 ? copy : fs_reflink(source, copy, err);
 	if (r == 0)
 		r = fs_copy_sparse(source, copy, err);
+	if (r >= 0)
+		r = keep_time(source, copy, err);
 	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
 }
 
@@ -130,17 +143,6 @@ static int clone_layers(const struct vm *from, const struct vm *to, const struct
 	auto_fd overlay = disk_make_overlay(to, CHAIN_TOP, chain->size, err);
 
 	return overlay < 0 ? overlay : link_layers(from, to, chain, err);
-}
-
-/* A state knows its disk by that (store/state.h). Return: 1, or error. */
-static int keep_time(int from, int to, struct error *err)
-{
-	struct stat st;
-
-	if (fstat(from, &st) < 0 ||
-	    futimens(to, (struct timespec[2]){ st.st_atim, st.st_mtim }) < 0)
-		return error_errno(err, "cannot copy the disk");
-	return 1;
 }
 
 int clone_share_top(int top, const struct vm *from, const struct vm *to,

@@ -192,6 +192,7 @@ static void another_device_file_is_seen(void **test)
 	write_one(f, &vm);
 	auto_fd fd = openat(vm.dir, "state/device", O_WRONLY | O_CLOEXEC);
 
+	assert_true(fd >= 0);
 	assert_int_equal(fs_pwrite_all(fd, "T", 1, 0, &f->err), 0);
 	assert_int_equal(open_one(f, &vm), -E_INVALID);
 }
