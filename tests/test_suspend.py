@@ -1,63 +1,314 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Suspend and resume, on real QEMU with a real guest: one VM for most of it, which goes through all tests."""
+"""Suspend and resume, on real QEMU with a real guest: one VM goes through all tests, in their order.
 
+Its directory is a file system of its own, which can be made full. A test leaves it running or suspended; the next one
+takes it as it is.
+"""
+
+import contextlib
 import json
 import os
 import pathlib
+import random
+import shutil
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
 
-from test_life import BOOT, alive, end, eventually, runtime
+import scratch
+from test_life import BOOT, alive, eventually, runtime
 
-COUNT = "setsid sh -c 'while :; do n=$((n+1)); echo $n >/dev/shm/count; sleep 0.2; done' </dev/null >/dev/null 2>&1 &"
-
-
-def state_of(linzer, name):
-    return json.loads(linzer("get", name, "--format", "json", check=True).stdout)["State"]
-
-
-def run(linzer, name, *options):
-    return linzer("run", "--wait-ready", "--no-graphics", *options, name, timeout=BOOT)
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, and has the host's address")
+ROOMY = "3g"
+COUNT = """setsid sh -c 'exec 4>/home/admin/open; rm /home/admin/open
+while :; do n=$((n+1)); echo $n >/dev/shm/count; echo $n >&4; sleep 0.2; done' </dev/null >/dev/null 2>&1 &"""
+OPEN_FILE = "tail -n 1 /proc/$(pgrep -of 'exec 4>')/fd/4"
 
 
-def suspend(linzer, name):
-    pids = runtime(linzer, name)["pid"], runtime(linzer, name)["qemuPid"]
-    linzer("suspend", name, check=True)
-    log = linzer.vm(name) / "run.log"
-    eventually(lambda: not any(alive(pid) for pid in pids) or "Failed" in log.read_text())
-    assert state_of(linzer, name) == "suspended", log.read_text()
+class Sleeper:
+    """A VM, its folder, and somebody on the host to whom its guest has a TCP connection."""
 
+    name = "sleeper"
 
-def sh(linzer, name, script):
-    return linzer("exec", name, "sh", "-c", script, check=True).stdout
+    def __init__(self, linzer, folder):
+        self.linzer, self.folder, self.dir = linzer, folder, linzer.vm(self.name)
+        self.state = self.dir / "state"
 
+    def options(self):
+        return ["--no-graphics", f"--dir={self.folder}"]
 
-def count(linzer, name):
-    return int(sh(linzer, name, "cat /dev/shm/count"))
+    def run(self, *options, name=name, check=True):
+        return self.linzer("run", "--wait-ready", *self.options(), *options, name, check=check, timeout=BOOT)
+
+    def sh(self, script, *words, name=name):
+        return self.linzer("exec", name, "sh", "-c", script, "sh", *words, check=True).stdout
+
+    def count(self, name=name):
+        return int(self.sh("cat /dev/shm/count", name=name) or 0)
+
+    def shown(self, name=name):
+        return json.loads(self.linzer("get", name, "--format", "json", check=True).stdout)["State"]
+
+    def running(self):
+        if self.shown() != "running":
+            self.run()
+
+    def suspended(self, name=name):
+        if self.shown(name) == "suspended":
+            return
+        pids = runtime(self.linzer, name)["pid"], runtime(self.linzer, name)["qemuPid"]
+        self.linzer("suspend", name, check=True)
+        eventually(lambda: not any(alive(pid) for pid in pids) or self.failed(name), explain=lambda: self.log(name))
+        assert self.shown(name) == "suspended", self.log(name)
+
+    def log(self, name=name):
+        return (self.linzer.vm(name) / "run.log").read_text()
+
+    def failed(self, name=name):
+        return self.log(name).splitlines()[-1].startswith("Failed")
+
+    def goes_on(self, name=name):
+        before = self.count(name)
+        eventually(lambda: self.count(name) > before)
+
+    def resize(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.dir], check=True)
 
 
 @pytest.fixture(scope="module")
 def sleeper(guests):
-    guests("clone", "debian", "sleeper", check=True)
-    assert run(guests, "sleeper").returncode == 0
-    sh(guests, "sleeper", COUNT)
-    yield "sleeper"
-    end(guests, "sleeper")
+    with scratch.directory() as place:
+        place.chmod(0o755)
+        folder = place / "folder"
+        folder.mkdir()
+        os.chown(folder, 61900, 61900)
+        (folder / "file").write_text("of the host\n")
+        guests("clone", "debian", Sleeper.name, check=True)
+        vm = Sleeper(guests, folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOMY},mode=700", "tmpfs", place], check=True)
+        for file in vm.dir.iterdir():
+            subprocess.run(["cp", "-a", "--sparse=always", file, place], check=True)
+        subprocess.run(["mount", "--move", place, vm.dir], check=True)
+        try:
+            folder.parent.chmod(0o755)
+            vm.run()
+            vm.sh(COUNT)
+            yield vm
+        finally:
+            guests("stop", vm.name, "--timeout", 1)
+            subprocess.run(["umount", "-l", vm.dir], check=True)
+            guests("delete", vm.name)
 
 
-def test_a_guest_goes_on_where_it_was(guests, sleeper):
-    boot = sh(guests, sleeper, "cat /proc/sys/kernel/random/boot_id")
-    before = count(guests, sleeper)
-    suspend(guests, sleeper)
-    state = guests.vm(sleeper) / "state"
-    assert {path.name: path.stat().st_mode & 0o777 for path in state.iterdir()} == \
+def reaches_the_host(sleeper, address):
+    """By a connection from the guest's address."""
+    with socket.create_server(("", 0)) as server:
+        server.settimeout(BOOT)
+        sleeper.sh('bash -c "echo hello >/dev/tcp/$1/$2" bash "$@"', address.rsplit(".", 1)[0] + ".1", str(server.getsockname()[1]))
+        connection, (source, _) = server.accept()
+        with connection:
+            return source == address and connection.recv(100) == b"hello\n"
+
+
+def test_everything_in_a_guest_goes_on(sleeper):
+    """Processes, an open file without a name, address and network, the folder; `run` and QEMU are killed the moment there is a state."""
+    boot = sleeper.sh("cat /proc/sys/kernel/random/boot_id; cat /mnt/shared/file")
+    address = sleeper.linzer("ip", "--wait", 60, sleeper.name, check=True).stdout.strip()
+    written = int(sleeper.sh(OPEN_FILE))
+    pids = runtime(sleeper.linzer, sleeper.name)
+    sleeper.linzer("suspend", sleeper.name, check=True)
+    eventually(sleeper.state.exists, explain=sleeper.log)
+    for pid in (pids["pid"], pids["qemuPid"]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pids["pid"]) and not alive(pids["qemuPid"]))
+    assert sleeper.shown() == "suspended"
+    assert {path.name: path.stat().st_mode & 0o7777 for path in sleeper.state.iterdir()} == \
         {"device": 0o600, "memory": 0o600, "state.json": 0o600}
-    done = run(guests, sleeper)
-    assert done.returncode == 0, done
-    assert sh(guests, sleeper, "cat /proc/sys/kernel/random/boot_id") == boot
-    eventually(lambda: count(guests, sleeper) > before)
-    assert not state.exists() and not list(guests.vm(sleeper).glob("state.*"))
-    assert state_of(guests, sleeper) == "running"
+    time.sleep(3)  # the clock is to be wrong by something
+    sleeper.run()
+    assert not list(sleeper.dir.glob("state*")) and sleeper.shown() == "running"
+    assert sleeper.linzer("ip", sleeper.name).stdout.strip() == address and reaches_the_host(sleeper, address)
+    sleeper.goes_on()
+    assert int(sleeper.sh(OPEN_FILE)) > written
+    eventually(lambda: sleeper.sh("mountpoint -q /mnt/shared && cat /mnt/shared/file || true") == "of the host\n")
+    assert sleeper.sh("cat /proc/sys/kernel/random/boot_id; cat /mnt/shared/file") == boot
+
+
+def late(sleeper):
+    """At least how many seconds the guest's clock is late; the way there does not count."""
+    before = time.time()
+    there = float(sleeper.sh("date +%s.%N"))
+    return max(before - there, there - time.time())
+
+
+def test_the_clock_is_set(sleeper):
+    sleeper.suspended()
+    time.sleep(5)
+    sleeper.run()
+    eventually(lambda: late(sleeper) < 1)
+
+
+def test_a_state_that_does_not_fit_is_kept(sleeper):
+    """Other devices; files cut short, damaged or missing; one after the other, and then it goes on."""
+    sleeper.suspended()
+    good = {path: path.read_bytes() for path in (sleeper.state / "device", sleeper.state / "state.json")}
+    size = (sleeper.state / "memory").stat().st_size
+
+    def refused(why, *options):
+        done = sleeper.run(*options, check=False)
+        assert done.returncode == 1 and why in done.stderr and "its state is kept" in done.stderr, done
+        assert len(done.stderr.strip().splitlines()) == 1, done
+        eventually(lambda: sleeper.shown() == "suspended")  # it has yet to end
+
+    def spoilt(path, content, why):
+        path.write_bytes(content)
+        refused(why)
+        path.write_bytes(good[path])
+
+    refused("network cards", "--net-none")
+    refused("disks", f"--disk={sleeper.linzer.vm('debian')}/disk.img:ro")
+    refused("folders", f"--dir={sleeper.folder}:tag=another")
+    for path, content in good.items():
+        spoilt(path, content[:-1000], "device" if path.name == "device" else "state.json")
+    device, text = good
+    spoilt(device, bytes(len(good[device])), "damaged")
+    spoilt(text, b"{}", "state.json")
+    spoilt(text, good[text].replace(b"pc-q35", b"pc-i440fx"), "no machine type")
+    spoilt(text, good[text].replace(b"tcg, ", b"tcg, other "), "it was suspended on")
+    with open(sleeper.state / "memory", "r+b") as memory:
+        memory.seek(size - 4096)
+        last = memory.read()
+        memory.truncate(size - 4096)
+        refused("'memory' is not whole")
+        memory.seek(size - 4096)
+        memory.write(last)
+    assert "its state would not fit" in sleeper.linzer("set", "--disk-size", 30, sleeper.name).stderr
+    disk = sleeper.dir / "disk.img"
+    seen = disk.stat()
+    os.utime(disk)
+    refused("disk's content")
+    os.utime(disk, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    sleeper.run()
+    sleeper.goes_on()
+
+
+def test_what_is_set_meanwhile_waits_for_a_real_start(sleeper):
+    sleeper.suspended()
+    sleeper.linzer("set", "--cpu", 1, sleeper.name, check=True)
+    sleeper.run()
+    assert sleeper.sh("nproc") != "1\n"
+    sleeper.goes_on()
+
+
+def test_the_signal_and_the_lines(sleeper):
+    sleeper.suspended()
+    child = sleeper.linzer.start("run", *sleeper.options(), sleeper.name, stdout=subprocess.PIPE, text=True)
+    eventually(lambda: (sleeper.dir / "run.json").exists())
+    eventually(lambda: runtime(sleeper.linzer, sleeper.name)["agentReady"])
+    child.send_signal(signal.SIGUSR1)
+    out, _ = child.communicate(timeout=BOOT)
+    assert child.returncode == 0 and out.splitlines() == [
+        "restoring VM state from a snapshot...", "resuming VM...", "pausing VM to take a snapshot...",
+        "creating a snapshot...", "snapshot created successfully! shutting down the VM..."]
+    done = sleeper.linzer("suspend", sleeper.name)
+    assert done.returncode == 2 and 'VM "sleeper" is not running' in done.stderr
+
+
+def test_a_clone_goes_on_by_itself(sleeper):
+    sleeper.suspended()
+    linzer = sleeper.linzer
+    linzer("clone", sleeper.name, "twin", check=True)
+    try:
+        assert sleeper.shown("twin") == sleeper.shown() == "suspended"
+        sleeper.run(name="twin")
+        sleeper.goes_on("twin")
+        done = sleeper.run(check=False)
+        assert done.returncode == 1 and "MAC address of a VM that runs" in done.stderr, done
+        eventually(lambda: sleeper.shown() == "suspended")
+    finally:
+        linzer("stop", "twin", "--timeout", 1)
+        linzer("delete", "twin", check=True)
+    sleeper.run()
+    sleeper.goes_on()
+
+
+def test_a_full_disk_lets_the_guest_go_on(sleeper):
+    sleeper.running()
+    used = shutil.disk_usage(sleeper.dir).used
+    sleeper.resize(used + (30 << 20))
+    try:
+        sleeper.linzer("suspend", sleeper.name, check=True)
+        eventually(sleeper.failed, explain=sleeper.log)
+    finally:
+        sleeper.resize(ROOMY)
+    assert "No space left on device" in sleeper.log().splitlines()[-1] and not list(sleeper.dir.glob("state*"))
+    sleeper.goes_on()
+    eventually(lambda: sleeper.sh("mountpoint -q /mnt/shared && cat /mnt/shared/file || true") == "of the host\n")
+
+
+@pytest.mark.parametrize("cycles", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_again_and_again(sleeper, cycles):
+    """And no state becomes larger by that."""
+    sleeper.running()
+    sizes = []
+    for _ in range(cycles):
+        before = sleeper.count()
+        sleeper.suspended()
+        sizes.append((sleeper.state / "device").stat().st_size)
+        sleeper.run()
+        assert sleeper.count() >= before
+    sleeper.goes_on()
+    assert max(sizes) < 2 * min(sizes) + (1 << 20)
+
+
+def kill_while_saving(sleeper, when):
+    sleeper.running()
+    pids = runtime(sleeper.linzer, sleeper.name)
+    sleeper.linzer("suspend", sleeper.name, check=True)
+    when()
+    os.kill(pids["pid"], signal.SIGKILL)
+    eventually(lambda: not alive(pids["pid"]) and not alive(pids["qemuPid"]))
+
+
+@pytest.mark.soak
+def test_killed_at_any_moment_of_saving(sleeper):
+    """It is suspended and goes on, or it is as after a power cut."""
+    for _ in range(20):
+        kill_while_saving(sleeper, lambda: time.sleep(random.random() * 2))
+        suspended = sleeper.shown() == "suspended"
+        sleeper.run()
+        assert not list(sleeper.dir.glob("state*"))
+        if suspended:
+            sleeper.goes_on()
+        else:
+            sleeper.sh(COUNT)
+
+
+def test_stop_forgets_the_state(sleeper):
+    sleeper.suspended()
+    sleeper.linzer("stop", sleeper.name, check=True)
+    assert sleeper.shown() == "stopped" and not list(sleeper.dir.glob("state*"))
+
+
+def test_killed_while_it_saved(sleeper):
+    """What was begun is no state, and the next start is that after a power cut."""
+    memory = sleeper.dir / "state.new/memory"
+
+    def is_being_written():
+        end = time.monotonic() + BOOT
+        while time.monotonic() < end and not sleeper.state.exists():
+            with contextlib.suppress(FileNotFoundError):
+                if memory.stat().st_blocks:
+                    return
+
+    for _ in range(10):  # it may be quicker than we are
+        kill_while_saving(sleeper, is_being_written)
+        if sleeper.shown() == "stopped":
+            break
+    assert sleeper.shown() == "stopped" and memory.exists()
+    sleeper.run()
+    assert not memory.exists() and sleeper.sh("nproc") == "1\n"

@@ -193,7 +193,8 @@ static int run(struct invocation *inv, void *data, struct error *err)
 const struct command command_set = {
 	.name = "set",
 	.summary = "Modify a VM's configuration",
-	.discussion = "What is set while the VM runs takes effect when it is started next.",
+	.discussion = "What is set while the VM runs or is suspended takes effect when it is "
+		      "started next, which a resume is not.",
 	.options = options,
 	.arguments = arguments,
 	.args_size = sizeof(struct set_args),

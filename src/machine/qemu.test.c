@@ -179,6 +179,79 @@ static void an_overlay_takes_its_disks_modes_and_no_backing(void **state)
 			    "{\"node\":\"disk0\",\"overlay\":\"overlay1\"}");
 }
 
+static void add_parts(const struct launch_plan *plan, struct strings *parts, struct str *text)
+{
+	auto_strings argv = VEC_INIT;
+	struct process_fd fds[FDS];
+	size_t count = 0;
+	struct error err = ERROR_INIT;
+
+	assert_int_equal(qemu_arguments(plan, "qemu", &argv, fds, &count, FDS, &err), 0);
+	qemu_machine_parts(&argv, parts);
+	for (size_t i = 0; i < argv.len; i++)
+		str_addf(text, "%s ", argv.items[i]);
+}
+
+static const struct sample_plan *find_sample(const char *name)
+{
+	for (size_t i = 0; i < SAMPLE_PLANS; i++)
+		if (strcmp(sample_plans[i].name, name) == 0)
+			return &sample_plans[i];
+	fail_msg("no plan '%s'", name);
+	return NULL;
+}
+
+/* Neither that it waits nor its version makes it another one; folders and clipboard come later. */
+static void a_machine_that_waits_for_a_state_is_the_same(void **state)
+{
+	static const char *const names[] = { "folders", "desk", "devices" };
+
+	(void)state;
+	for (size_t i = 0; i < array_size(names); i++) {
+		auto_strings before = VEC_INIT, after = VEC_INIT;
+		auto_str first = STR_INIT, second = STR_INIT;
+		struct launch_plan plan;
+
+		find_sample(names[i])->fill(&plan);
+		add_parts(&plan, &before, &first);
+		plan.incoming = true;
+		plan.machine = "pc-q35-7.2";
+		add_parts(&plan, &after, &second);
+		assert_null(strstr(first.ptr, "-incoming defer"));
+		assert_non_null(strstr(second.ptr, "-incoming defer -S "));
+		assert_non_null(strstr(second.ptr, "-machine pc-q35-7.2,"));
+		assert_null(strstr(second.ptr, "vhost-user-fs"));
+		assert_null(strstr(second.ptr, "vdagent"));
+		assert_int_equal(before.len, after.len);
+		for (size_t j = 0; j < before.len; j++)
+			assert_string_equal(before.items[j], after.items[j]);
+	}
+}
+
+static void a_part_has_a_name(void **state)
+{
+	(void)state;
+	assert_string_equal(qemu_part_name("-m size=1B"), "memory size");
+	assert_string_equal(qemu_part_name("-machine x"), "machine");
+	assert_string_equal(qemu_part_name("-device virtio-net-pci,id=nic0"), "network cards");
+	assert_string_equal(qemu_part_name("-device usb-kbd"), "devices");
+	assert_string_equal(qemu_part_name(""), "devices");
+}
+
+static void a_machine_type_cannot_carry_options(void **state)
+{
+	static const char *const types[] = { "", "q35", "virt-7.2", "pc-q35-7.2,x=y",
+					     "pc-q35-7.2 " };
+	struct launch_plan plan;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(types); i++) {
+		sample_plans[0].fill(&plan);
+		plan.machine = types[i];
+		assert_refused(&plan, FDS, E_INVALID);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +262,9 @@ int main(void)
 		cmocka_unit_test(a_folder_needs_a_plain_tag_and_shared_memory),
 		cmocka_unit_test(nested_arm64_on_kvm_is_refused),
 		cmocka_unit_test(an_overlay_takes_its_disks_modes_and_no_backing),
+		cmocka_unit_test(a_machine_that_waits_for_a_state_is_the_same),
+		cmocka_unit_test(a_part_has_a_name),
+		cmocka_unit_test(a_machine_type_cannot_carry_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

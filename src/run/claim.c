@@ -14,7 +14,6 @@
 #include "base/error.h"
 #include "run/run.h"
 #include "store/home.h"
-#include "store/state.h"
 
 static int already_running(const struct session *session, struct error *err)
 {
@@ -37,7 +36,7 @@ static int settle_mac(struct session *session, struct error *err)
 	if (r <= 0)
 		return r;
 	/* the guest would have a card that is not its VM's */
-	if (state_exists(&session->vm))
+	if (session->resume.active)
 		return error_set(
 			err, E_FAILED,
 			"VM \"%s\" is suspended with the MAC address of a VM that runs: stop "
@@ -118,6 +117,8 @@ int session_claim(struct session *session, struct error *err)
 		return already_running(session, err);
 	r = vm_read_config(&session->vm, &session->config, err);
 	if (r == 0)
+		r = resume_find(session, err);
+	if (r == 0)
 		r = settle_mac(session, err);
 	if (r == 0)
 		r = settle_cards(session, err);
@@ -126,5 +127,5 @@ int session_claim(struct session *session, struct error *err)
 	r = vm_take_running_lock(&session->vm, &session->running_lock, err);
 	if (r == 0)
 		return already_running(session, err);
-	return r < 0 ? r : resume_find(session, err);
+	return r < 0 ? r : 0;
 }

@@ -163,7 +163,7 @@ static int fill_plan(struct session *session, const struct handed *h, struct err
 
 	plan->arch = config->arch == ARCH_ARM64 ? PLAN_ARM64 : PLAN_AMD64;
 	plan->cpus = config->cpu_count;
-	plan->memory = config->memory;
+	plan->memory = memory_size(config->memory);
 	plan->firmware_code_fd = h->code;
 	plan->firmware_vars_fd = h->vars;
 	resume_fill_plan(session, plan);
@@ -308,7 +308,8 @@ int session_launch(struct session *session, struct error *err)
 	if (r == 0)
 		r = open_sockets(session, &h, &qmp, &console, err);
 	if (r == 0)
-		r = session->memory = memory_make(&session->identity, session->config.memory, err);
+		r = session->memory =
+			memory_make(&session->identity, memory_size(session->config.memory), err);
 	if (r >= 0)
 		r = resume_copy_memory(session, err);
 	if (r == 0)

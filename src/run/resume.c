@@ -26,9 +26,25 @@
 #include "machine/plan.h"
 #include "machine/plug.h"
 #include "machine/qmp.h"
+#include "run/memory.h"
 #include "run/session.h"
 
-enum { CONT_MS = 20000, LAST_WORDS_MS = 2000, CPUINFO_MAX = 4 * 1024 * 1024 };
+enum { CONT_MS = 20000, LAST_WORDS_MS = 2000, CPUINFO_MAX = 4 * 1024 * 1024, UNPLUGGED_MS = 2000 };
+
+/* It goes on as it was; what `set` has changed takes effect when it is started anew. */
+static int take_config(struct session *session, struct error *err)
+{
+	const char *text = session->resume.state.config;
+	auto_config config = CONFIG_INIT;
+	int r = config_parse(text, strlen(text), &config, err);
+
+	if (r < 0)
+		return error_wrap(err, "the state's config");
+	config_release(&session->config);
+	session->config = config;
+	config = (struct config)CONFIG_INIT;
+	return 0;
+}
 
 int resume_find(struct session *session, struct error *err)
 {
@@ -41,7 +57,7 @@ int resume_find(struct session *session, struct error *err)
 		return 0;
 	(void)puts("restoring VM state from a snapshot...");
 	r = state_open(&session->vm, &resume->state, &resume->files, err);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : take_config(session, err);
 }
 
 static int not_as_it_was(const char *what, struct error *err)
@@ -79,7 +95,7 @@ int resume_copy_memory(struct session *session, struct error *err)
 
 	if (!resume->active)
 		return 0;
-	if (resume->state.memory != session->config.memory)
+	if (resume->state.memory != memory_size(session->config.memory))
 		return not_as_it_was("memory size", err);
 	resume->memory = session->memory;
 	if (pthread_create(&resume->copier, NULL, copy_memory, resume) != 0)
@@ -141,13 +157,16 @@ int session_describe(struct session *session, struct state *state, struct error 
 {
 	auto_free char *version = NULL;
 	auto_free char *host = NULL;
+	auto_str config = STR_INIT;
 	int r = migrate_describe(session->qmp, &state->machine, &version, err);
 
 	if (r < 0)
 		return r;
 	host = session->plan.accel == PLAN_KVM ? host_processor() : str_format("QEMU %s", version);
 	state->processor = str_format("%s, %.200s", accel_name(session->plan.accel), host);
-	state->memory = session->config.memory;
+	config_format(&session->config, &config);
+	state->config = str_detach(&config);
+	state->memory = memory_size(session->config.memory);
 	for (size_t i = 0; i < session->parts.len; i++)
 		strings_add(&state->parts, session->parts.items[i]);
 	return 0;
@@ -224,6 +243,40 @@ static int load(struct session *session, struct error *err)
 	return r == -EPIPE ? hear_last_words(session, err) : r;
 }
 
+static int set_link(struct session *session, bool up, struct error *err)
+{
+	return qmp_call(session->qmp, "set_link", json_pack("{s:s, s:b}", "name", "nic0", "up", up),
+			-1, CONT_MS, NULL, err);
+}
+
+static void on_link_timer(uv_timer_t *timer)
+{
+	struct error err = ERROR_INIT;
+
+	if (set_link(timer->data, /* up= */ true, &err) < 0)
+		(void)fprintf(stderr, "%s\n", err.text);
+}
+
+/*
+ * The guest uses the address that it had, without asking. If another VM has it now, the guest's
+ * cable is out for a moment: then it asks.
+ */
+static int settle_address(struct session *session, struct error *err)
+{
+	struct network_card *card = &session->network.cards[0];
+	struct in_addr had = session->resume.state.address;
+
+	if (!had.s_addr || !session->network.card_count || session->network.mode == NET_BRIDGED)
+		return 0;
+	if (had.s_addr != card->address.s_addr) {
+		(void)uv_timer_start(&session->link_timer, on_link_timer, UNPLUGGED_MS, 0);
+		return set_link(session, /* up= */ false, err);
+	}
+	card->leased = true;
+	session_show_card(session, card);
+	return 0;
+}
+
 static int go_on(struct session *session, struct error *err)
 {
 	struct error ignored = ERROR_INIT;
@@ -256,10 +309,13 @@ int resume_load(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	(void)puts("resuming VM...");
+	r = settle_address(session, err);
+	if (r < 0)
+		return r;
 	r = go_on(session, err);
 	if (r < 0)
 		return r;
-	session->resumed = true;
+	resume->done = true;
 	state_tidy(&session->vm);
 	return 0;
 }

@@ -23,6 +23,7 @@ struct resume {
 	struct state_files files;
 	pthread_t copier; /* while .copying: puts the guest's memory in place */
 	bool copying;
+	bool done; /* the guest goes on, and has not been told yet */
 	int memory; /* that it is copied to, borrowed */
 	struct error error; /* of the copy; .code 0: none */
 };
@@ -31,7 +32,7 @@ struct resume {
 		.state = STATE_INIT, .files = STATE_FILES_INIT, .memory = -1 \
 	}
 
-/* The VM is ours: has it a state? */
+/* The VM's .lock is held, nobody runs it, and its config is read: has it a state? */
 int resume_find(struct session *session, struct error *err) must_use_;
 /* Its disks are open: are they as they were? */
 int resume_check_disk(struct session *session, struct error *err) must_use_;

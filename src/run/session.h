@@ -76,15 +76,14 @@ struct session {
 	struct resume resume;
 	struct errand waking; /* wake.c */
 	struct errand leaving; /* suspend.c: the guest lets go of its folders */
-	bool resumed; /* and the guest has not heard of it yet */
 	struct strings parts; /* that make the machine (plan.h) */
-	int memory; /* the guest's (memory.h) */
 	struct folders folders;
 	struct network network;
 	struct in_addr wanted; /* the address that the first card is to have, 0: any; see fixed */
 	struct runtime runtime;
 	pid_t qemu;
 	int qemu_pidfd;
+	int memory; /* the guest's (memory.h) */
 	int qemu_errors; /* read end of QEMU's stdout and stderr */
 	char last_error[256]; /* QEMU's last line there */
 	struct qmp *qmp;
@@ -98,7 +97,7 @@ struct session {
 	uv_loop_t loop;
 	uv_signal_t signals[SESSION_SIGNALS];
 	uv_poll_t qmp_poll, qemu_poll, errors_poll;
-	uv_timer_t kill_timer, power_timer, room_timer, runtime_timer;
+	uv_timer_t kill_timer, power_timer, room_timer, runtime_timer, link_timer;
 	bool fixed; /* the wanted address, or none */
 	bool runtime_changed; /* and is to be written when runtime_timer fires */
 	bool guest_shut_down; /* QEMU said so */

@@ -291,8 +291,8 @@ static void on_agent(void *arg, enum relay_event event)
 
 	session->runtime.agent_ready = event == RELAY_READY;
 	write_runtime(session);
-	if (event == RELAY_READY && session->resumed) {
-		session->resumed = false;
+	if (event == RELAY_READY && session->resume.done) {
+		session->resume.done = false;
 		wake_guest(session);
 	}
 	if (event == RELAY_READY && session->options->wait_ready)
@@ -465,6 +465,7 @@ int run_session_init(struct session *session, struct error *err)
 	init_timer(session, &session->power_timer);
 	init_timer(session, &session->room_timer);
 	init_timer(session, &session->runtime_timer);
+	init_timer(session, &session->link_timer);
 	init_timer(session, &session->desk.timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		(void)uv_signal_init(&session->loop, &session->signals[i]);

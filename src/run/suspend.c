@@ -48,7 +48,7 @@ static int describe(struct session *session, struct state *state, struct error *
 
 	if (r == 0)
 		r = state_find_disk(&session->vm, &session->chain, &state->disk, err);
-	if (session->network.card_count)
+	if (session->network.card_count && session->network.cards[0].leased)
 		state->address = session->network.cards[0].address;
 	return r;
 }

@@ -33,6 +33,7 @@
 #include "store/manage.h"
 #include "store/network_copy.h"
 #include "store/stage.h"
+#include "store/state.h"
 #include "store/vm.h"
 
 enum {
@@ -55,6 +56,17 @@ static void release_source(struct source *source)
 }
 #define auto_source cleanup_(release_source) struct source
 
+/* A state knows its disk by that (store/state.h). Return: 1, or error. */
+static int keep_time(int from, int to, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(from, &st) < 0 ||
+	    futimens(to, (struct timespec[2]){ st.st_atim, st.st_mtim }) < 0)
+		return error_errno(err, "cannot copy the disk");
+	return 1;
+}
+
 int clone_copy_file(const struct vm *from, const struct vm *to, const char *name, struct error *err)
 {
 	auto_fd source = disk_open_file(from, name, O_RDONLY, err);
@@ -67,6 +79,8 @@ int clone_copy_file(const struct vm *from, const struct vm *to, const char *name
 	r = copy < 0 ? copy : fs_reflink(source, copy, err);
 	if (r == 0)
 		r = fs_copy_sparse(source, copy, err);
+	if (r >= 0)
+		r = keep_time(source, copy, err);
 	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
 }
 
@@ -138,6 +152,8 @@ int clone_share_top(int top, const struct vm *from, const struct vm *to,
 	int r = copy < 0 ? copy : fs_reflink(top, copy, err);
 
 	if (r > 0)
+		r = keep_time(top, copy, err);
+	if (r > 0)
 		return link_layers(from, to, chain, err) < 0 ? -err->code : 1;
 	if (r == 0)
 		(void)unlinkat(to->dir, CHAIN_TOP, 0);
@@ -160,7 +176,11 @@ int clone_copy_top(int top, const struct vm *to, struct error *err)
 {
 	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
 
-	return copy < 0 ? copy : fs_copy_sparse(top, copy, err);
+	int r = copy < 0 ? copy : fs_copy_sparse(top, copy, err);
+
+	if (r == 0)
+		r = keep_time(top, copy, err);
+	return r < 0 ? r : 0;
 }
 
 /* Return: 0; E_NOT_RUNNING its `run` ended before it answered; or error. */
@@ -220,7 +240,7 @@ static int clone_chain(struct source *source, const struct vm *to, const struct 
 		r = disk_wait_unused(from, err);
 	if (r == 0)
 		r = disk_read(from, &chain, err);
-	if (r == 0 && !source->running)
+	if (r == 0 && !source->running && !state_exists(from))
 		r = disk_merge_if_deep(from, &chain, err);
 	if (r == 0)
 		r = top = disk_open_file(from, CHAIN_TOP, O_RDONLY, err);
@@ -251,7 +271,11 @@ static int clone_disk(struct source *source, const struct vm *to, const struct v
 		if (r == 0)
 			r = clone_chain(source, to, how, err);
 	}
-	return r < 0 || !how->raw ? r : make_raw(to, err);
+	if (r < 0)
+		return r;
+	if (how->raw)
+		return make_raw(to, err);
+	return source->running ? 0 : state_copy(&source->vm, to, err);
 }
 
 int clone_network(const struct vm *from, const struct vm *to, struct error *err)
@@ -296,15 +320,18 @@ static int build(const struct home *home, const char *source, const struct vm_cl
 }
 
 /* Contract 2.2: a new MAC iff any local VM has this one; mostly that is the source, so ask it
- * first. */
-static int settle_mac(const struct home *home, const char *source, const char *name,
+ * first. A suspended guest's card has the MAC that it has. */
+static int settle_mac(const struct home *home, const char *source, const struct vm *to,
 		      struct config *config, struct error *err)
 {
+	const char *name = to->name;
 	auto_vm vm = VM_INIT;
 	auto_config other = CONFIG_INIT;
 	struct error ignored = ERROR_INIT;
 	int r;
 
+	if (state_exists(to))
+		return 0;
 	if (source && strcmp(source, name) != 0 &&
 	    vm_open(home, source, /* quiet= */ true, &vm, &ignored) == 0 &&
 	    vm_read_config(&vm, &other, &ignored) == 0 && mac_equal(other.mac, config->mac))
@@ -336,7 +363,7 @@ int clone_publish(const struct home *home, const char *source, const struct vm_c
 	int r = lock;
 
 	if (r >= 0)
-		r = settle_mac(home, source, stage->vm.name, config, err);
+		r = settle_mac(home, source, &stage->vm, config, err);
 	if (r == 0)
 		r = write_config(&stage->vm, config, err);
 	return r < 0 ? r : stage_publish(home, stage, how->no_clobber, err);

@@ -31,6 +31,7 @@ int clone_network(const struct vm *from, const struct vm *to, struct error *err)
 /* Return: 1 if the top shares its extents with the source's now, 0 if that cannot be, or error. */
 int clone_share_top(int top, const struct vm *from, const struct vm *to,
 		    const struct disk_chain *chain, struct error *err) must_use_;
+/* Its modification time is the source's, too. */
 int clone_copy_top(int top, const struct vm *to, struct error *err) must_use_;
 /*
  * Give the stage its config.json, with a MAC that no VM has, and let it appear. @source: the VM

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "store/chain.h"
+#include "store/state.h"
 #include "store/vm.h"
 
 enum { SIZE_TEXT = 32 };
@@ -47,6 +48,12 @@ int disk_lock_stopped(const struct vm *vm, struct disk_chain *chain, struct erro
 		return lock;
 	if (vm_running_pid(vm))
 		return error_set(err, E_RUNNING, "VM \"%s\" is running", vm->name);
+	if (state_exists(vm))
+		return error_set(
+			err, E_FAILED,
+			"VM \"%s\" is suspended, and its state would not fit to another disk: "
+			"'linzer stop' forgets it",
+			vm->name);
 	r = disk_wait_unused(vm, err);
 	if (r == 0)
 		r = disk_read(vm, chain, err);

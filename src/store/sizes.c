@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "store/disk.h"
+#include "store/state.h"
 #include "store/vm.h"
 
 static void add_plain(const struct vm *vm, const char *name, struct vm_sizes *sizes)
@@ -35,6 +36,17 @@ static void add_overlays(const struct vm *vm, struct vm_sizes *sizes)
 			return;
 		sizes->allocated += fs_allocated(&st);
 	}
+}
+
+/* Nearly all of a suspended VM's state, and its alone. */
+static void add_state(const struct vm *vm, struct vm_sizes *sizes)
+{
+	struct stat st;
+
+	if (fstatat(vm->dir, STATE_DIR "/memory", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	sizes->allocated += fs_allocated(&st);
+	sizes->exclusive += fs_allocated(&st);
 }
 
 static int add_disk(const struct vm *vm, struct vm_sizes *sizes, struct error *err)
@@ -109,6 +121,7 @@ int vm_sizes(const struct vm *vm, bool exclusive, struct vm_sizes *sizes, struct
 	add_plain(vm, "config.json", &sum);
 	add_plain(vm, "nvram.bin", &sum);
 	add_overlays(vm, &sum);
+	add_state(vm, &sum);
 	r = add_disk(vm, &sum, err);
 	if (r == 0 && exclusive)
 		r = add_exclusive(vm, &sum, err);

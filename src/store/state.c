@@ -78,24 +78,20 @@ void state_files_release(struct state_files *files)
 	*files = (struct state_files)STATE_FILES_INIT;
 }
 
+/* What was opened before one fails is the caller's, too. */
 static int open_files(const struct vm *vm, const char *name, int flags, struct state_files *files,
 		      struct error *err)
 {
-	auto_state_files opened = STATE_FILES_INIT;
 	auto_fd dir = fs_open(vm->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
 
 	if (dir < 0)
 		return dir;
 	flags |= O_NOFOLLOW | O_NONBLOCK;
-	opened.device = fs_open(dir, "device", flags, err);
-	if (opened.device < 0)
-		return opened.device;
-	opened.memory = fs_open(dir, "memory", flags, err);
-	if (opened.memory < 0)
-		return opened.memory;
-	*files = opened;
-	opened = (struct state_files)STATE_FILES_INIT;
-	return 0;
+	files->device = fs_open(dir, "device", flags, err);
+	if (files->device < 0)
+		return files->device;
+	files->memory = fs_open(dir, "memory", flags, err);
+	return files->memory < 0 ? files->memory : 0;
 }
 
 int state_begin(const struct vm *vm, struct state_files *files, struct error *err)

@@ -28,7 +28,7 @@ struct vm;
 
 #define STATE_DIR "state"
 
-enum { STATE_FILE_MAX = 256 * 1024, STATE_PARTS_MAX = 512, STATE_TEXT_MAX = 1024 };
+enum { STATE_FILE_MAX = 8 * 1024 * 1024, STATE_PARTS_MAX = 512, STATE_TEXT_MAX = 1024 };
 
 /* Who wrote to the disk when. The same for a clone, and for a disk under overlays without data. */
 struct state_disk {
@@ -37,6 +37,7 @@ struct state_disk {
 	int64_t modified; /* that file, in nanoseconds */
 };
 struct state {
+	char *config; /* the text of the config.json that it ran with; `set` may have changed it */
 	char *machine; /* the machine type's versioned name */
 	char *processor; /* what the guest's is made by */
 	struct strings parts; /* qemu_machine_parts() */

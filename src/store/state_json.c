@@ -8,12 +8,14 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "store/config.h"
 #include "store/state.h"
 
 enum { VERSION = 1, SUM_DIGITS = 16 };
 
 void state_release(struct state *state)
 {
+	free(state->config);
 	free(state->machine);
 	free(state->processor);
 	strings_release(&state->parts);
@@ -92,6 +94,19 @@ static int parse_disk(const json_t *object, struct state_disk *disk, struct erro
 	return r < 0 ? r : 0;
 }
 
+static int parse_config(const json_t *object, struct state *state, struct error *err)
+{
+	const char *text = NULL;
+	int r = json_get_string(object, "config", &text, err);
+
+	if (r <= 0)
+		return r < 0 ? r : missing("config", err);
+	if (strlen(text) > CONFIG_FILE_MAX)
+		return error_set(err, E_TOO_BIG, "'config' is too long");
+	state->config = xstrdup(text);
+	return 0;
+}
+
 static int parse_texts(const json_t *object, struct state *state, struct error *err)
 {
 	const char *machine = NULL, *processor = NULL, *address = NULL;
@@ -130,6 +145,8 @@ int state_parse(const void *bytes, size_t len, struct state *state, struct error
 	if (r == 0)
 		r = parse_parts(json_object_get(object, "parts"), &parsed.parts, err);
 	if (r == 0)
+		r = parse_config(object, &parsed, err);
+	if (r == 0)
 		r = parse_texts(object, &parsed, err);
 	if (r < 0)
 		return r;
@@ -160,6 +177,7 @@ void state_format(const struct state *state, struct str *out)
 			  (json_int_t)disk->size, "length", (json_int_t)disk->length, "modified",
 			  (json_int_t)disk->modified, "parts", format_parts(&state->parts));
 
+	(void)json_object_set_new(object, "config", json_string(state->config));
 	if (state->address.s_addr)
 		(void)json_object_set_new(object, "address",
 					  json_string(inet_ntop(AF_INET, &state->address, address,
