@@ -145,7 +145,10 @@ class TestFirstRun:
         assert "/memfd:cidata (deleted)" in opened
 
 
+@pytest.mark.soak  # two boots more; TestSeed has what a guest is given then
 class TestSecondRun:
+    """What cloud-init makes of it."""
+
     def test_the_same_seed_does_nothing_twice(self, clouds, first, second):
         ran = shell(clouds, first, "cat /var/lib/ran").split()
         assert ran == [instance(clouds, first)] == [(clouds.vm(first) / "instance-id").read_text()]
@@ -164,6 +167,44 @@ class TestSecondRun:
         for name in (second, first):
             end(clouds, name)
         assert list((clouds.home / "tmp").iterdir()) == []
+
+
+class TestSeed:
+    """Of VMs without a system, as QEMU has it."""
+
+    @staticmethod
+    def run(linzer, name, *options):
+        """What it holds: user-data's text and so on; None without one."""
+        linzer("run", "--detach", "--net-none", *options, name, check=True)
+        fds = pathlib.Path(f"/proc/{runtime(linzer, name)['qemuPid']}/fd")
+        found = {fd.read_bytes() for fd in fds.iterdir() if os.readlink(fd) == "/memfd:cidata (deleted)"}
+        linzer("stop", name, "--timeout", 1, check=True)
+        assert len(found) <= 1
+        return found.pop() if found else None
+
+    def meta_data(self, linzer, name, *options):
+        seed = self.run(linzer, name, *options)
+        return json.loads(seed[seed.index(b'{"instance-id"'):].split(b"\0")[0])
+
+    def test_the_instance_is_the_vm_for_its_life_and_no_clone(self, linzer, place):
+        linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+        first = self.meta_data(linzer, "vm", "--cloud-init", place / "user-data")
+        linzer("clone", "vm", "copy", check=True)
+        linzer("rename", "vm", "new.name", check=True)
+        again = self.meta_data(linzer, "new.name", "--ssh-key", place / "key.pub")
+        copy = self.meta_data(linzer, "copy", "--cloud-init", place / "user-data")
+        assert first["instance-id"] == again["instance-id"] != copy["instance-id"]
+        assert [data["local-hostname"] for data in (first, again, copy)] == ["vm", "new-name", "copy"]
+        assert again["public-keys"] == [(place / "key.pub").read_text().strip()] and first["public-keys"] == []
+
+    def test_documents_are_on_it_as_they_were_given(self, linzer, place):
+        linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+        both = self.run(linzer, "vm", "--cloud-init", place / "user-data", "--cloud-init-network", place / "network")
+        assert USER_DATA.encode() in both and NETWORK.encode() in both
+        key = self.run(linzer, "vm", "--ssh-key", place / "other.pub")
+        assert b"#cloud-config\n{}\n" in key and (place / "other.pub").read_bytes() in key and NETWORK.encode() not in key
+        assert self.run(linzer, "vm") is None
+        assert list((linzer.home / "tmp").iterdir()) == []
 
 
 def test_our_image_takes_the_key_too(guests, place):
