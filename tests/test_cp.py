@@ -7,6 +7,7 @@ First without a VM (agent_stage.py: the "guest" is this machine), or with an imp
 import io
 import os
 import random
+import signal
 import stat
 import tarfile
 import threading
@@ -265,6 +266,25 @@ def test_progress_on_a_terminal(running, tmp_path):
         assert terminal.output.endswith("\r\x1b[K")
     impostor.end()
     assert (tmp_path / "copy").read_bytes() == bytes(2_000_000)
+
+
+def test_who_interrupts_keeps_the_old_file(running, tmp_path):
+    sent = threading.Event()
+    stream = tar(("./x", tarfile.REGTYPE, bytes(2_000_000)))
+
+    def half(client):
+        client.sendall(SETTINGS + OK_HEADERS + output(stream[:100_000]))
+        sent.set()
+
+    impostor = Impostor(running, lambda client: client.sendall(SETTINGS + OK_HEADERS + output(b"f\n") + exited(0)), half)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x").write_text("old")
+    child = running.start("cp", "vm:x", tmp_path / "d")
+    assert sent.wait(60)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == 1
+    impostor.end()
+    assert os.listdir(tmp_path / "d") == ["x"] and (tmp_path / "d/x").read_text() == "old"
 
 
 # ---- guests that lie ----

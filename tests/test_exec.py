@@ -181,6 +181,7 @@ def test_an_agent_that_closes_after_its_greeting(running, impostor):
     assert (done.returncode, done.stderr) == (1, LOST)
 
 
+@pytest.mark.soak  # half a minute; client.test.c has it with a shorter patience
 def test_an_agent_that_never_answers(running, impostor):
     impostor(lambda client: None)
     done = running("exec", "vm", "true", timeout=60)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* client_resolve_ip() against agents that answer well, badly, or for ever. */
+/* The client's calls against agents that answer well, badly, or for ever. */
 
 #include "agent/client.h"
 
@@ -113,6 +113,15 @@ static void silence(void **state)
 	assert_int_equal(resolve(*state, SHORT_MS), -ETIMEDOUT);
 }
 
+static void silence_to_a_command(void **state)
+{
+	static const char *const argv[] = { "true", NULL };
+	const struct client_exec how = { .argv = argv, .answer_ms = SHORT_MS };
+	struct stage *stage = *state;
+
+	assert_int_equal(client_exec(stage->ours, &how, &stage->err), -ENOTCONN);
+}
+
 static void *talk_for_ever(void *arg)
 {
 	struct stage *stage = arg;
@@ -146,6 +155,7 @@ int main(void)
 		TEST(an_address_of_the_host_itself),
 		TEST(nobody_there),
 		TEST(silence),
+		TEST(silence_to_a_command),
 		TEST(talk_without_end),
 	};
 

@@ -269,7 +269,7 @@ static int copy_out(const struct vm *vm, struct copy_place *from, struct copy_pl
 		    struct error *err)
 {
 	auto_copy_target target = COPY_TARGET_INIT;
-	enum copy_kind there, here;
+	enum copy_kind there = COPY_NOTHING, here = COPY_NOTHING;
 	int r = look_there(vm, &from->path, /* link= */ true, &there, err);
 
 	if (r < 0)
@@ -306,7 +306,7 @@ static int copy_in(const struct vm *vm, struct copy_place *from, struct copy_pla
 		   struct error *err)
 {
 	auto_copy_target target = COPY_TARGET_INIT;
-	enum copy_kind there;
+	enum copy_kind there = COPY_NOTHING;
 	bool folder;
 	int r = look_here(from->path, &folder, err);
 

@@ -12,7 +12,9 @@
 #include "store/vm.h"
 
 enum {
-	PATIENCE_MS = 10000, /* for an agent that is not up yet */
+	PATIENCE_MS =
+		10000, /* for an agent that is not up yet: `run` closes then (RELAY_HOLD_MS) */
+	ANSWER_MS = 30000, /* for one that is up and busy, with 200 commands at once */
 	FIRST_PAUSE_MS = 20,
 	LONGEST_PAUSE_MS = 500,
 };
@@ -51,12 +53,11 @@ static int try_once(const struct vm *vm, const struct client_exec *how, struct e
 /* A VM that has just been started has no socket, then no agent, for a while. */
 int guest_command_run(const struct vm *vm, struct client_exec *how, struct error *err)
 {
-	uint64_t end = clock_ms() + PATIENCE_MS, now, pause = FIRST_PAUSE_MS;
+	uint64_t end = clock_ms() + PATIENCE_MS, pause = FIRST_PAUSE_MS;
 	int r;
 
+	how->answer_ms = ANSWER_MS;
 	for (;;) {
-		now = clock_ms();
-		how->answer_ms = now < end ? (unsigned)(end - now) : 1;
 		r = try_once(vm, how, err);
 		if (r != -ENOTCONN)
 			return r;
