@@ -14,7 +14,8 @@ def test_install(tmp_path):
     prefix = next(tmp_path.rglob("bin/linzer")).parent.parent
     found = {str(p.relative_to(prefix)) for p in prefix.rglob("*") if p.is_file()}
     assert found >= {"bin/linzer", "libexec/linzer/linzer-net", "libexec/linzer/linzer-agent",
-                     "share/man/man1/linzer.1", "share/bash-completion/completions/linzer"}
+                     "share/man/man1/linzer.1", "share/man/man1/linzer-run.1", "share/man/man8/linzer-net.8",
+                     "share/man/man8/linzer-agent.8", "share/bash-completion/completions/linzer"}
     version = subprocess.check_output([prefix / "bin/linzer", "--version"], text=True)
     assert f"version: '{version.strip()}'" in (ROOT / "meson.build").read_text()
     agent = subprocess.check_output(["readelf", "--program-headers", prefix / "libexec/linzer/linzer-agent"], text=True)
