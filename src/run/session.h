@@ -113,6 +113,8 @@ int session_claim(struct session *session, struct error *err) must_use_;
 /* Read what the VM's directory says of its network and compile its policy. */
 int session_prepare_network(struct session *session, struct error *err) must_use_;
 int session_open_disks(struct session *session, struct error *err) must_use_;
+/* A line of QEMU's from where it no longer repeats a disk's JSON. */
+const char *session_without_arguments(const char *line);
 /* What --disk opened and made, after QEMU's end. */
 void session_close_extras(struct session *session);
 int session_launch(struct session *session, struct error *err) must_use_;
