@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """NBD servers for tests: qemu-nbd on the loopback or on a socket."""
 
+import contextlib
 import socket
 import subprocess
+import threading
 import time
 
 
@@ -44,12 +46,19 @@ class Server:
         self.process.wait()
 
 
-def silent(words):
-    """A server on the loopback that says `words` to each that comes, and nothing else. Returns its socket."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    client = []
-
-    def answer():
-        client.append(sock.accept()[0])
-        client[-1].sendall(words)
-    return sock, answer
+@contextlib.contextmanager
+def impostor(words):
+    """The port of a server on the loopback that says `words` to each that comes, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    with sock.accept()[0] as client:
+                        client.sendall(words)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            sock.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -13,6 +13,7 @@
 #include "run/cloud_init.h"
 #include "run/dir_archive.h"
 #include "run/dir_option.h"
+#include "run/disk_option.h"
 #include "run/net_options.h"
 #include "store/vm.h"
 
@@ -192,15 +193,27 @@ static int read_network(const struct run_args *args, struct net_options *network
 	return net_control_check(network->control, err);
 }
 
+/* Which options are none is said when the disk is opened. */
+static int check_disk(const char *value, enum config_arch arch, struct error *err)
+{
+	auto_disk_option option = DISK_OPTION_INIT;
+	struct error later = ERROR_INIT;
+
+	if (arch == ARCH_ARM64 && disk_option_parse(value, &option, &later) == 0 &&
+	    str_ends(option.path, "-amd64.iso"))
+		return error_set(err, E_USAGE,
+				 "Seems you have a disk targeting x86 architecture (hence amd64 in "
+				 "the name). Please use an 'arm64' version of the disk.");
+	return 0;
+}
+
 static int check_disks(const struct run_args *args, enum config_arch arch, struct error *err)
 {
-	for (size_t i = 0; i < args->disks.len; i++)
-		if (arch == ARCH_ARM64 && str_ends(args->disks.items[i], "-amd64.iso"))
-			return error_set(err, E_USAGE,
-					 "Seems you have a disk targeting x86 architecture (hence "
-					 "amd64 in the name). Please use an 'arm64' version of the "
-					 "disk.");
-	return 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < args->disks.len; i++)
+		r = check_disk(args->disks.items[i], arch, err);
+	return r;
 }
 
 /* An overlay of a stacked image (store/cache.h) is of a format that only macOS reads. */

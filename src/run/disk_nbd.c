@@ -35,7 +35,13 @@
 #include "machine/block.h"
 #include "run/disk_nbd_url.h"
 
-enum { BUFFER = 256 * 1024, CA_MAX = 16 * 1024 * 1024, BACKLOG = 1, RETRY_MS = 10000 };
+enum {
+	BUFFER = 256 * 1024,
+	CA_MAX = 16 * 1024 * 1024,
+	BACKLOG = 1,
+	RETRY_MS = 10000,
+	END_MS = 2000
+};
 
 struct nbd_relay {
 	char *text; /* the URL as given, for messages */
@@ -128,12 +134,25 @@ static int reach(struct nbd_relay *relay)
 	return fd;
 }
 
+/* A QEMU that does not start because of what the server said is no loss: then the run ends now. */
+static bool run_ends(const struct nbd_relay *relay)
+{
+	struct pollfd p[2] = { { relay->listener, POLLIN, 0 }, { relay->stop, POLLIN, 0 } };
+
+	(void)poll(p, array_size(p), END_MS);
+	return p[1].revents;
+}
+
 static void serve(struct nbd_relay *relay, int qemu)
 {
 	auto_fd server = reach(relay);
 	char line[128];
 
 	if (server < 0 || !copy(relay, qemu, server) || relay->lost)
+		return;
+	/* QEMU is to notice meanwhile */
+	(void)shutdown(qemu, SHUT_RDWR);
+	if (run_ends(relay))
 		return;
 	relay->lost = true;
 	(void)snprintf(line, sizeof(line),

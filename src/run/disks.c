@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/session.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -19,6 +20,15 @@ static int add_extra(struct session *session, const char *text, struct error *er
 	session->extra_count++;
 	return disk_extra_open(session->home, text, &session->extras[n - 1],
 			       &session->plan.disks[n], err);
+}
+
+const char *session_without_arguments(const char *line)
+{
+	const char *end;
+
+	while ((end = strstr(line, "}: ")))
+		line = end + strlen("}: ");
+	return line;
 }
 
 void session_close_extras(struct session *session)

@@ -272,8 +272,8 @@ static int on_handshake_failed(struct session *session, struct error *err)
 	if (folders_explain(&session->folders, err) < 0)
 		return -err->code;
 	if (session->last_error[0])
-		return error_set(err, E_FAILED, "failed to start the VM: %s%s", session->last_error,
-				 way_out(session));
+		return error_set(err, E_FAILED, "failed to start the VM: %s%s",
+				 session_without_arguments(session->last_error), way_out(session));
 	return error_wrap(err, "failed to start the VM");
 }
 

@@ -126,6 +126,8 @@ int session_prepare_network(struct session *session, struct error *err) must_use
 int session_open_disks(struct session *session, struct error *err) must_use_;
 /* Of session_open_disks(): the seed for cloud-init, where one is wanted, as the last disk. */
 int session_add_seed(struct session *session, struct error *err) must_use_;
+/* A line of QEMU's from where it no longer repeats a disk's JSON. */
+const char *session_without_arguments(const char *line);
 /* What --disk opened and made, after QEMU's end. */
 void session_close_extras(struct session *session);
 int session_launch(struct session *session, struct error *err) must_use_;

@@ -217,6 +217,9 @@ void session_keep_error(struct session *session, const char *text, size_t len)
 		len--;
 	for (start = len; start && text[start - 1] != '\n'; start--)
 		;
+	/* the end of a long line says what is wrong */
+	if (len - start >= sizeof(session->last_error))
+		start = len - sizeof(session->last_error) + 1;
 	if (len > start)
 		(void)snprintf(session->last_error, sizeof(session->last_error), "%.*s",
 			       (int)(len - start), text + start);
