@@ -310,6 +310,27 @@ def test_buildkite_plugin(guests, image, folder):
     assert tart.state("buildkite") is None
 
 
+# $1: VM, $2: what shall be run in it
+DOTFILES = f"""
+base=debian vm=$1
+tart clone "$base" "$vm"
+trap 'tart stop "$vm" --timeout 10 || true; wait "$run" || true; tart delete "$vm"' EXIT
+tart run --no-graphics "$vm" & run=$!
+until address=$(tart ip --wait 60 "$vm"); do kill -0 "$run"; done
+until {SSH} "admin@$address" true; do kill -0 "$run"; sleep 1; done
+{SSH} "admin@$address" bash -s <"$2"
+{SSH} "admin@$address" cat .profile.d/marker
+"""
+
+
+def test_dotfiles_script(guests, tmp_path):
+    """Clone a base, run it headless, wait for its address, run a bootstrap over SSH, stop, delete."""
+    (tmp_path / "bootstrap").write_text("set -eu\nmkdir ~/.profile.d\necho \"$USER was here\" > ~/.profile.d/marker\n")
+    done = shell(guests, DOTFILES, "dotfiles", tmp_path / "bootstrap")
+    assert done.returncode == 0 and "admin was here\n" in done.stdout, done
+    assert Client(guests, "tart").state("dotfiles") is None
+
+
 class TestPacker:
     VNC = r"vnc://.*:(.*)@(.*):([0-9]{1,5})"
 
