@@ -147,6 +147,24 @@ static void a_folder_needs_a_plain_tag_and_shared_memory(void **state)
 	assert_refused(&plan, FDS, E_TOO_BIG);
 }
 
+static void an_exports_name_stays_a_string(void **state)
+{
+	const struct plan_nbd nbd = { .dir = 0, .export = "x\"},y=\\", .tls_name = "h" };
+	struct error err = ERROR_INIT;
+	struct launch_plan plan;
+	auto_str text = STR_INIT;
+
+	(void)state;
+	sample_plans[0].fill(&plan);
+	plan.disks[0].nbd = &nbd;
+	assert_refused(&plan, FDS, E_INVALID); /* files and a server */
+	plan.disks[0].layer_count = 0;
+	assert_int_equal(arguments(&plan, &text, FDS, &err), 0);
+	assert_non_null(strstr(text.ptr, "\"export\":\"x\\\"},y=\\\\\""));
+	assert_non_null(strstr(text.ptr, "\"tls-hostname\":\"h\""));
+	assert_non_null(strstr(text.ptr, "tls-creds-x509,id=tls0,endpoint=client,"));
+}
+
 static void nested_arm64_on_kvm_is_refused(void **state)
 {
 	struct launch_plan plan;
@@ -260,6 +278,7 @@ int main(void)
 		cmocka_unit_test(an_impossible_plan_is_refused),
 		cmocka_unit_test(a_channel_name_cannot_carry_options),
 		cmocka_unit_test(a_folder_needs_a_plain_tag_and_shared_memory),
+		cmocka_unit_test(an_exports_name_stays_a_string),
 		cmocka_unit_test(nested_arm64_on_kvm_is_refused),
 		cmocka_unit_test(an_overlay_takes_its_disks_modes_and_no_backing),
 		cmocka_unit_test(a_machine_that_waits_for_a_state_is_the_same),
