@@ -44,7 +44,7 @@ const struct command *const commands[] = {
 	&command_ip,	  &command_net,	   &command_screenshot, &command_exec,
 	&command_cp,	  &command_pull,   &command_push,	&command_tag,
 	&command_inspect, &command_import, &command_export,	&command_prune,
-	&command_rename,  &command_stop,   &command_suspend,	&command_delete,
+	&command_rename,  &command_stop,   &command_delete,	&command_suspend,
 	&command_logs,	  &command_doctor, &command_fqn,	NULL,
 };
 
