@@ -14,7 +14,7 @@
 enum {
 	PATIENCE_MS =
 		10000, /* for an agent that is not up yet: `run` closes then (RELAY_HOLD_MS) */
-	ANSWER_MS = 30000, /* for one that is up and busy, with 200 commands at once */
+	ANSWER_MS = 120000, /* for one that is up and busy, with 200 commands at once */
 	FIRST_PAUSE_MS = 20,
 	LONGEST_PAUSE_MS = 500,
 };
