@@ -123,6 +123,7 @@ static void a_silent_server_is_given_up(void **state)
 	auto_fd fd = listen_as(path, &url);
 
 	(void)state;
+	assert_true(fd >= 0);
 	assert_int_equal(nbd_connect(&url, 20, &err), -E_FAILED);
 	assert_string_equal(err.text, "the server does not answer");
 	(void)unlink(path);
