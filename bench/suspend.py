@@ -32,13 +32,12 @@ def fill(name):
 
 def suspend(name, state):
     """Seconds from the signal until the state is there, and until cp has copied the same pages and synced."""
-    pid = json.loads((HOME / "vms" / name / "run.json").read_text())["pid"]
     began = time.monotonic()
     linzer("suspend", name)
     while not state.exists():
         time.sleep(0.002)
     saved = time.monotonic() - began
-    while pathlib.Path(f"/proc/{pid}").exists():
+    while json.loads(linzer("get", "--format", "json", name))["State"] != "suspended":
         time.sleep(0.01)
     return saved
 
