@@ -332,11 +332,12 @@ def lying(running, tmp_path):
     (tmp_path / "copy/there").symlink_to("..")
     made = []
 
-    def copy(kind, stream, code=0, complaint=b""):
+    def copy(kind, stream, code=0, complaint=b"", source=None):
         made.append(Impostor(running, lambda client: client.sendall(SETTINGS + OK_HEADERS + output(kind) + exited(0)),
                              lambda client: client.sendall(SETTINGS + OK_HEADERS + output(stream) +
                                                            output(complaint, 3) + exited(code))))
-        return running("cp", "vm:x/." if kind == b"d\n" else "vm:x", "copy", cwd=tmp_path, timeout=60)
+        source = source or ("vm:x/." if kind == b"d\n" else "vm:x")
+        return running("cp", source, "copy", cwd=tmp_path, timeout=60)
 
     yield copy
     for one in made:
@@ -375,6 +376,16 @@ def test_a_guest_that_does_not_say_what_is_there(lying):
     assert (done.returncode, done.stderr) == (1, "the guest does not say what './x' is\n")
     done = lying(b"d\n" * 10000, b"")
     assert (done.returncode, done.stderr) == (1, "the guest's answer is too long\n")
+
+
+@pytest.mark.parametrize("kind, members", [
+    (b"f", [("./x", tarfile.REGTYPE, b"evil")]),
+    (b"d", [TOP, ("./authorized_keys", tarfile.REGTYPE, b"evil")]),
+])
+def test_the_guest_does_not_choose_the_name(lying, tmp_path, kind, members):
+    done = lying(kind + b"\n/tmp/.evil\n", tar(*members), source="vm:x")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(os.listdir(tmp_path / "copy")) == ["there", "x"]
 
 
 def test_what_the_guest_says_does_not_drive_the_terminal(lying):

@@ -500,6 +500,7 @@ static void start_failed(struct job *job, int error)
 		wait_for_child(job);
 	}
 	job->code = 126;
+	job->detach = false; /* nothing goes on: the code counts */
 	loop_timer(job->loop, &job->timer, 0);
 	(void)tell(job, PROTO_RESPONSE_ERROR, text, strlen(text));
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -29,6 +30,7 @@ struct talk {
 	struct str out, err;
 	int code; /* -1: no exit came */
 	bool leaves; /* does not read the output, and goes when the command has ended */
+	bool detach;
 	unsigned pieces;
 };
 
@@ -143,6 +145,7 @@ static void start_shell(struct talk *talk, const char *script, bool interactive,
 	slices_add(&command.args, text(script));
 	command.interactive = interactive;
 	command.tty = tty;
+	command.detach = talk->detach;
 	slices_add(&command.env, text("GIVEN"));
 	slices_add(&command.env, text("by the client"));
 	command.workdir = text("/");
@@ -221,6 +224,23 @@ static void a_daemon_does_not_hold_the_call(void **state)
 	assert_int_equal(kill((pid_t)pid, SIGKILL), 0); /* it still ran */
 }
 
+/* What cannot be started is told, also of a command that nobody would wait for. */
+static void no_descriptors_for_a_detached_command(void **state)
+{
+	struct talk *talk = *state;
+	struct rlimit before, none;
+
+	talk->detach = true;
+	start_shell(talk, "true", false, false);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 3, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	finish(talk);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_non_null(strstr(talk->err.ptr, "cannot start a process"));
+	assert_int_equal(talk->code, 126);
+}
+
 static void a_slow_client_gets_all(void **state)
 {
 	struct talk *talk = *state;
@@ -287,6 +307,7 @@ int main(void)
 		TEST(no_input_unless_asked_for),
 		TEST(a_terminal),
 		TEST(a_daemon_does_not_hold_the_call),
+		TEST(no_descriptors_for_a_detached_command),
 		TEST(a_slow_client_gets_all),
 		TEST(a_client_that_goes_while_it_is_told),
 		TEST(another_method_is_refused),

@@ -170,6 +170,50 @@ static void a_tree_comes_back_as_it_was(void **state)
 	assert_false(exists(stage, "copy/pipe"));
 }
 
+/* Each folder is found before the first one is read, whose file is more than one step's. */
+static void make_large_folders(struct stage *stage, unsigned count)
+{
+	enum { LARGE = 100000 };
+	auto_free char *text = xcalloc(LARGE + 1, 1);
+
+	memset(text, 'x', LARGE);
+	assert_int_equal(mkdirat(stage->dir, "a", 0700), 0);
+	for (unsigned i = 0; i < count; i++) {
+		auto_free char *folder = str_format("a/%u", i);
+		auto_free char *file = str_format("a/%u/file", i);
+
+		assert_int_equal(mkdirat(stage->dir, folder, 0700), 0);
+		put(stage, file, text, 0600);
+	}
+}
+
+static void links_that_appear_meanwhile_are_not_followed(void **state)
+{
+	enum { COUNT = 3 };
+	struct stage *stage = *state;
+	auto_free char *full = str_format("%s/a", stage->scratch.path);
+	struct tree_send *send;
+	int r;
+
+	assert_int_equal(mkdirat(stage->dir, "outside", 0700), 0);
+	put(stage, "outside/file", "secret", 0600);
+	make_large_folders(stage, COUNT);
+	assert_int_equal(tree_send_new(full, "a", true, &send, &stage->err), 0);
+	assert_int_equal(tree_send_next(send, &stage->stream, &stage->err), 1);
+	for (unsigned i = 0; i < COUNT; i++) {
+		auto_free char *folder = str_format("a/%u", i);
+		auto_free char *moved = str_format("a/%u-moved", i);
+
+		assert_int_equal(renameat(stage->dir, folder, stage->dir, moved), 0);
+		assert_int_equal(symlinkat("../outside", stage->dir, folder), 0);
+	}
+	while ((r = tree_send_next(send, &stage->stream, &stage->err)) > 0)
+		;
+	tree_send_free(send);
+	assert_true(r < 0);
+	assert_null(memmem(stage->stream.ptr, stage->stream.len, "secret", 6));
+}
+
 static void a_file_takes_the_place_of_an_old_one(void **state)
 {
 	struct stage *stage = *state;
@@ -327,6 +371,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_tree_comes_back_as_it_was),
+		TEST(links_that_appear_meanwhile_are_not_followed),
 		TEST(a_file_takes_the_place_of_an_old_one),
 		TEST(a_link_is_replaced_and_not_written_through),
 		TEST(what_is_cut_short_leaves_the_old),

@@ -45,7 +45,9 @@ int tree_send_new(const char *path, const char *name, bool itself, struct tree_s
 	char *roots[] = { root, NULL };
 	struct tree_send *send = xcalloc(1, sizeof(*send));
 
-	send->fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	/* with chdir(2), it goes into a folder only if that is still the one that it has found:
+	 * whoever may write there cannot lead it elsewhere by a link */
+	send->fts = fts_open(roots, FTS_PHYSICAL, NULL);
 	free(root);
 	if (!send->fts) {
 		free(send);
@@ -159,7 +161,8 @@ static int open_file(struct tree_send *send, const FTSENT *found, struct stat *s
 
 	if (fd < 0 || fstat(fd, st) < 0)
 		return error_errno(err, "cannot read '%s'", found->fts_path);
-	if (!S_ISREG(st->st_mode) || st->st_ino != found->fts_statp->st_ino)
+	if (!S_ISREG(st->st_mode) || st->st_ino != found->fts_statp->st_ino ||
+	    st->st_dev != found->fts_statp->st_dev)
 		return error_set(err, E_FAILED, "'%s' was replaced while it was copied",
 				 found->fts_path);
 	free(send->local);
@@ -270,8 +273,8 @@ static int add_next(struct tree_send *send, struct str *out, struct error *err)
 		return 1;
 	}
 	switch (found->fts_info) {
-	case FTS_DP:
-		return 1;
+	case FTS_DP: /* an error: it was another folder by the time it was entered */
+		return found->fts_errno ? found_error(found, err) : 1;
 	case FTS_DNR:
 	case FTS_ERR:
 	case FTS_NS:

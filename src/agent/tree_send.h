@@ -20,7 +20,7 @@ struct tree_send;
  * @path: what to send; a link is sent as a link, but with '/' or "/." at the end as the folder
  * that it leads to. @name: what a file is called in the stream; a folder is "." there, and what
  * is in it "./...". @itself: false leaves out ".", so that a folder over there keeps its own mode.
- * Return: 0 and *out, or error.
+ * Until tree_send_free() the current directory is somewhere in there. Return: 0 and *out, or error.
  */
 int tree_send_new(const char *path, const char *name, bool itself, struct tree_send **out,
 		  struct error *err) must_use_;

@@ -145,8 +145,7 @@ static int start_failed(const char *program, const struct report *r, struct erro
 	return error_errno(err, "cannot run '%s'", program);
 }
 
-/* fork() such that no handler of this process runs in the child, which unblocks the signals. */
-static pid_t fork_quietly(void)
+pid_t process_fork(void)
 {
 	sigset_t all, before;
 	pid_t pid;
@@ -172,7 +171,7 @@ int process_start(const struct process_spec *spec, pid_t *pid, struct error *err
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return error_errno(err, "cannot run '%s'", spec->argv[0]);
-	started = fork_quietly();
+	started = process_fork();
 	if (started == 0)
 		child(spec, moved, pipe_fds[1], parent);
 	(void)close(pipe_fds[1]);

@@ -48,6 +48,9 @@ struct process_spec {
  * E_MISSING_TOOL. Return: 0, @pid is the caller's to wait for; or error.
  */
 int process_start(const struct process_spec *spec, pid_t *pid, struct error *err) must_use_;
+/* fork(2) such that no handler of this process runs in the child, whose signals are all blocked
+ * until it unblocks them. */
+pid_t process_fork(void) must_use_;
 /* Wait for @pid. @status: exit status, or 128 + signal. */
 int process_wait(pid_t pid, int *status, struct error *err) must_use_;
 /*

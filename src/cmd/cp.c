@@ -161,8 +161,9 @@ static void tell_left_out(uint64_t count)
 /* ---- what is there ---- */
 
 /*
- * In the guest. @link: a link counts as itself; else *path becomes what it leads to. The answer is
- * the guest's and decides about nothing but what it is asked for next.
+ * In the guest. @link: a link counts as itself, and *path stays; else *path becomes what it leads
+ * to. The answer is the guest's and decides about nothing but what it is asked for next: what a
+ * source is called decides about a name here, so that is never taken from it.
  */
 static int look_there(const struct vm *vm, char **path, bool link, enum copy_kind *kind,
 		      struct error *err)
@@ -180,7 +181,7 @@ static int look_there(const struct vm *vm, char **path, bool link, enum copy_kin
 		: answer.ptr[0] == 'f' ? COPY_FILE
 		: answer.ptr[0] == 'n' ? COPY_NOTHING
 				       : COPY_NO_PARENT;
-	if (answer.ptr[2] == '/' && answer.ptr[answer.len - 1] == '\n') {
+	if (!link && answer.ptr[2] == '/' && answer.ptr[answer.len - 1] == '\n') {
 		free(*path);
 		*path = xstrndup(answer.ptr + 2, answer.len - 3);
 	}
@@ -243,8 +244,9 @@ static int read_from_guest(struct copy *copy, const char *from, bool folder, str
 static int receive(const struct vm *vm, const char *from, bool folder,
 		   const struct copy_target *target, struct error *err)
 {
-	auto_copy copy = { .vm = vm, .complaint = STR_INIT };
+	/* first, so that it is closed last: what is not whole is removed from there */
 	auto_fd dir = open(target->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_copy copy = { .vm = vm, .complaint = STR_INIT };
 	struct error later = ERROR_INIT;
 	enum tree_receive_kind kind = !folder		       ? RECEIVE_FILE
 				      : copy_is_contents(from) ? RECEIVE_CONTENTS

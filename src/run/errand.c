@@ -12,6 +12,7 @@
 
 #include "agent/client.h"
 #include "base/error.h"
+#include "base/process.h"
 #include "run/session.h"
 #include "store/manage.h"
 
@@ -27,17 +28,30 @@ static int be_client(const struct vm *vm, const char *const *argv, unsigned limi
 	return r == 0 ? 0 : 1;
 }
 
+/* Nothing else of what `run` has open, which the guest's bytes are no company for: not QEMU's
+ * control, and not the other end of its own standard input, which would never end. */
+static void keep_only(int dir)
+{
+	if (dir > 3)
+		(void)close_range(3, (unsigned)dir - 1, 0);
+	(void)close_range(dir < 3 ? 3 : (unsigned)dir + 1, ~0U, 0);
+}
+
 /* What it has of `run`'s signals, and the terminal's, is none of its business. */
-static void leave_parent(int input, int output)
+static void leave_parent(pid_t parent, int input, int output)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
 
 	(void)setsid();
 	for (int signal = 1; signal < NSIG; signal++)
 		if (signal != SIGKILL && signal != SIGSTOP)
 			(void)sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || null < 0 || dup2(input, STDIN_FILENO) < 0 ||
-	    dup2(output, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || null < 0 ||
+	    dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+	    dup2(null, STDERR_FILENO) < 0)
 		_exit(1);
 }
 
@@ -119,12 +133,13 @@ static int watch(struct errand *errand, unsigned limit_ms, struct error *err)
 static int start_child(struct errand *errand, const char *const *argv, unsigned limit_ms, int input,
 		       int output, struct error *err)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = process_fork();
 
 	if (pid < 0)
 		return error_errno(err, "cannot start a process");
 	if (pid == 0) {
-		leave_parent(input, output);
+		leave_parent(parent, input, output);
+		keep_only(errand->session->vm.dir);
 		_exit(be_client(&errand->session->vm, argv, limit_ms));
 	}
 	errand->pid = pid;

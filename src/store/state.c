@@ -131,6 +131,7 @@ static int describe(const struct vm *vm, const struct state_files *files, struct
 		    struct error *err)
 {
 	auto_str text = STR_INIT;
+	auto_state again = STATE_INIT;
 	auto_fd dir = fs_open(vm->dir, STATE_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
 	struct stat st;
 	int r;
@@ -144,6 +145,12 @@ static int describe(const struct vm *vm, const struct state_files *files, struct
 	if (r < 0)
 		return r;
 	state_format(state, &text);
+	/* now the guest can go on; later it would be lost */
+	r = text.len > STATE_FILE_MAX
+		    ? error_set(err, E_TOO_BIG, "%s would be too long", description)
+		    : state_parse(text.ptr, text.len, &again, err);
+	if (r < 0)
+		return r;
 	return fs_replace_file(dir, description, text.ptr, text.len, 0600, err);
 }
 

@@ -153,6 +153,23 @@ static void what_was_begun_is_none(void **test)
 	assert_int_equal(state_drop(&vm, &f->err), 0);
 }
 
+/* As a text that was cut within a character, which JSON cannot have: the guest would be lost. */
+static void what_could_not_be_read_does_not_appear(void **test)
+{
+	struct fixture *f = *test;
+	auto_vm vm = VM_INIT;
+	auto_state state = STATE_INIT;
+	auto_state_files files = STATE_FILES_INIT;
+
+	open_vm(f, &vm);
+	fill(&state);
+	free(state.processor);
+	state.processor = xstrdup("processor \xc3");
+	assert_int_equal(state_begin(&vm, &files, &f->err), 0);
+	assert_true(state_publish(&vm, &files, &state, &f->err) < 0);
+	assert_int_equal(count_states(&vm), 0);
+}
+
 static void cut(const struct vm *vm, const char *name, off_t size)
 {
 	auto_free char *path = str_format("state/%s", name);
@@ -280,6 +297,7 @@ int main(void)
 		cmocka_unit_test(a_member_less_is_an_error),
 		fixture_test(it_is_used_once),
 		fixture_test(what_was_begun_is_none),
+		fixture_test(what_could_not_be_read_does_not_appear),
 		fixture_test(what_is_not_whole_is_an_error_and_stays),
 		fixture_test(another_device_file_is_seen),
 		fixture_test(only_plain_files_are_opened),
