@@ -190,3 +190,14 @@ def test_install_demo_and_purge_leave_nothing(package, image_home, tmp_path):
         assert there.changes() == before
         assert "linzer" not in there.run("cat", "/etc/group", "/etc/gshadow")
         assert there.as_user("cat", "/home/mia/.tart/vms/debian/config.json").returncode == 0  # VMs are their user's
+
+
+def test_a_group_that_cannot_go_does_not_keep_the_package(tmp_path):
+    """It is somebody's primary group; /etc and /run are empty ones."""
+    for name, text in {"groupdel": "echo cannot >&2; exit 8", "getent": "exit 0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = "mount -t tmpfs none /etc && mount -t tmpfs none /run && mkdir -p /run/linzer/uid /etc/tmpfiles.d && sh debian/postrm purge && ls /run"
+    done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "cannot\nthe group linzer stays\n")

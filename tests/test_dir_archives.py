@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`run --dir=URL`: an archive from a real HTTP server, unpacked and shared; and what a hostile one gets done: nothing."""
 
+import contextlib
 import gzip
 import http.server
 import io
@@ -18,6 +19,7 @@ from test_life import BOOT, alive, end, eventually, runtime
 
 LIMIT = 1 << 30  # FETCH_BYTES_MAX, DIR_CACHE_MAX
 UNPACKED = 16 << 30  # UNPACK_BYTES_MAX
+CHUNK = bytes(1 << 20)
 ENTRIES = 1000 * 1000  # UNPACK_ENTRIES_MAX
 
 
@@ -68,6 +70,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def say_silent(self):
         time.sleep(self.server.silence)
+
+    def say_endless(self):
+        """Beside an error, or a redirect to what is there, as much as anybody takes."""
+        status = int(self.path.rsplit("/", 1)[-1])
+        self.send_response(status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Location", "/a.tar.gz")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(LIMIT // len(CHUNK) + 64):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(CHUNK), CHUNK))
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
 
     def log_request(self, code="-", size="-"):
         self.server.seen.append((self.path, int(code)))
@@ -195,13 +210,16 @@ class TestCache:
         assert len(errors.splitlines()) == 1 and errors.startswith(f"{url}: ") and "may have changed since" in errors
         server.__init__(server.root)  # for the fixture to end
 
-    @pytest.mark.parametrize("damage", ["json", "archive"])
+    @pytest.mark.parametrize("damage", ["json", "archive", "another"])
     def test_a_damaged_cache_is_as_none(self, linzer, server, vm, damage):
         hello(server)
         url = f"{server.url}/a.tar.gz"
         ran(linzer, vm, url)
-        path, = (linzer.home / "cache/archives").glob(f"*.{damage}")
-        path.write_text("{") if damage == "json" else path.unlink()
+        path, = (linzer.home / "cache/archives").glob(f"*.{damage.replace('another', 'archive')}")
+        if damage == "another":  # two that fetched it at once, and the slower one's version
+            hello(server, "b.tar.gz", b"other\n").rename(path)
+        else:
+            path.write_text("{") if damage == "json" else path.unlink()
         assert ran(linzer, vm, url)[0][0] == f"Downloading {url}..."
         assert [code for _, code in server.seen] == [200, 200]
 
@@ -234,6 +252,8 @@ class TestCache:
 @pytest.mark.parametrize("path, why", [
     ("absent.tar", "the server answered with status 404"),
     ("huge", f"it has more than {LIMIT} bytes"),
+    ("endless/404", f"it has more than {LIMIT} bytes"),
+    ("endless/302", f"it has more than {LIMIT} bytes"),
     ("cut/a.tar.gz", "transfer closed with 9 bytes remaining to read"),
     ("out/a.tar.gz", "Protocol \"file\" not supported or disabled in libcurl"),
     ("silent", "Operation too slow."),
@@ -315,11 +335,15 @@ def test_a_hostile_archive_is_one_line_and_nothing_else(linzer, server, vm, outs
 
 
 def test_a_bomb_is_refused(linzer, server, vm):
-    """Its header promises more than is allowed, and so it does in several; or it is a multitude."""
+    """Its header promises more than is allowed, and so it does in several; or a link does; or it is a multitude."""
     huge = tarfile.TarInfo("zeroes")
     huge.size = UNPACKED + 1
     (server.root / "one.tar").write_bytes(huge.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
     assert refused(linzer, server, "one.tar") == f"the archive unpacks to more than {UNPACKED} bytes"
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname, link.size = tarfile.LNKTYPE, "first", UNPACKED + 1
+    (server.root / "link.tar").write_bytes(tarfile.TarInfo("first").tobuf() + link.tobuf(tarfile.PAX_FORMAT) + bytes(1 << 20))
+    assert refused(linzer, server, "link.tar") == f"the archive unpacks to more than {UNPACKED} bytes"
     many(server.root / "many.tar.gz")
     assert refused(linzer, server, "many.tar.gz") == f"the archive holds more than {ENTRIES} files"
 

@@ -101,6 +101,17 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 	return t->failed < 0 ? 0 : len;
 }
 
+/* Also of what nobody reads: the page beside an error, or beside a redirect. */
+static int on_progress(void *arg, curl_off_t size, curl_off_t came, curl_off_t unused,
+		       curl_off_t sent)
+{
+	(void)arg;
+	(void)size;
+	(void)unused;
+	(void)sent;
+	return (uint64_t)came > FETCH_BYTES_MAX;
+}
+
 static void add_condition(struct transfer *t, const char *name, const struct str *value)
 {
 	auto_free char *line = str_format("%s: %s", name, value->ptr);
@@ -129,6 +140,8 @@ static void set_limits(CURL *curl, const char *url)
 	(void)curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
 	(void)curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)FETCH_REDIRECTS);
 	(void)curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FETCH_BYTES_MAX);
+	(void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	(void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	(void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	(void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, stall_seconds());
 	(void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_RATE);
@@ -158,7 +171,7 @@ static int broken(const struct transfer *t, CURLcode code, struct error *err)
 
 	if (t->failed < 0)
 		return t->failed;
-	if (code == CURLE_FILESIZE_EXCEEDED)
+	if (code == CURLE_FILESIZE_EXCEEDED || code == CURLE_ABORTED_BY_CALLBACK)
 		return too_big(err);
 	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
 	    code == CURLE_COULDNT_RESOLVE_PROXY)

@@ -5,8 +5,9 @@
  *
  * The same two walls as machine/sandbox.c has, but put up by the process itself when all libraries
  * are loaded, so that no file of the host has to stay open to it. Landlock says where: beneath one
- * directory. seccomp says what: the system calls that reading an open file and making files need;
- * the bits of a mode are looked at there, which Landlock does not watch.
+ * directory. seccomp says what: the system calls that reading an open file and making files need.
+ * Landlock does not watch modes and times: seccomp allows them for open files only, and looks at
+ * the bits of a mode.
  */
 
 #include "archive/jail.h"
@@ -104,7 +105,6 @@ static const char *const allowed_calls[] = {
 	"openat",
 	"close",
 	"dup",
-	"fcntl",
 	"stat",
 	"lstat",
 	"fstat",
@@ -132,9 +132,11 @@ static const char *const allowed_calls[] = {
 	"symlinkat",
 	"link",
 	"linkat",
-	"utimensat",
-	"futimesat",
-	"utimes",
+};
+
+/* Without F_SETOWN and F_SETSIG, by which the kernel signals others on one's behalf. */
+static const unsigned long allowed_fcntl[] = {
+	F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL,
 };
 
 static int allow(scmp_filter_ctx filter, const char *name, unsigned count,
@@ -147,18 +149,22 @@ static int allow(scmp_filter_ctx filter, const char *name, unsigned count,
 	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, arguments);
 }
 
+/* A mode and times only by a descriptor: no path is Landlock's concern there. */
+static int allow_metadata(scmp_filter_ctx filter)
+{
+	int r = allow(filter, "fchmod", 1, &SCMP_A1(SCMP_CMP_MASKED_EQ, SPECIAL_BITS, 0));
+
+	return r < 0 ? r : allow(filter, "utimensat", 1, &SCMP_A1(SCMP_CMP_EQ, 0));
+}
+
 static int add_rules(scmp_filter_ctx filter)
 {
-	int r = 0;
+	int r = allow_metadata(filter);
 
 	for (size_t i = 0; r == 0 && i < array_size(allowed_calls); i++)
 		r = allow(filter, allowed_calls[i], 0, NULL);
-	if (r == 0)
-		r = allow(filter, "chmod", 1, &SCMP_A1(SCMP_CMP_MASKED_EQ, SPECIAL_BITS, 0));
-	if (r == 0)
-		r = allow(filter, "fchmod", 1, &SCMP_A1(SCMP_CMP_MASKED_EQ, SPECIAL_BITS, 0));
-	if (r == 0)
-		r = allow(filter, "fchmodat", 1, &SCMP_A2(SCMP_CMP_MASKED_EQ, SPECIAL_BITS, 0));
+	for (size_t i = 0; r == 0 && i < array_size(allowed_fcntl); i++)
+		r = allow(filter, "fcntl", 1, &SCMP_A1(SCMP_CMP_EQ, allowed_fcntl[i]));
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -107,6 +108,19 @@ static int read_memory(void)
 	return open("/proc/self/mem", O_RDWR);
 }
 
+/* Of a file that is ours, which Landlock lets anybody do. */
+static char outside[256];
+
+static int change_a_mode_outside(void)
+{
+	return chmod(outside, 0777);
+}
+
+static int change_times_outside(void)
+{
+	return utimensat(AT_FDCWD, outside, NULL, 0);
+}
+
 static void nothing_outside(void **state)
 {
 	(void)state;
@@ -116,11 +130,15 @@ static void nothing_outside(void **state)
 	assert_int_equal(in_jail(write_outside), FORBIDDEN);
 	assert_int_equal(in_jail(make_outside), FORBIDDEN);
 	assert_int_equal(in_jail(read_memory), FORBIDDEN);
+	assert_int_equal(in_jail(change_a_mode_outside), FORBIDDEN);
+	assert_int_equal(in_jail(change_times_outside), FORBIDDEN);
 }
 
 static int set_user_id(void)
 {
-	return open("suid", O_WRONLY | O_CREAT, 0600) < 0 ? 0 : chmod("suid", 04755);
+	int fd = open("suid", O_WRONLY | O_CREAT, 0600);
+
+	return fd < 0 ? 0 : fchmod(fd, 04755);
 }
 
 static int make_fifo(void)
@@ -152,6 +170,21 @@ static int signal_parent(void)
 	return kill(getppid(), 0);
 }
 
+/* By the kernel, when something happens to a file of ours. */
+static int have_parent_signalled(void)
+{
+	int fd = open("mine", O_RDWR | O_CREAT, 0600);
+
+	return fd < 0 ? 0 : fcntl(fd, F_SETOWN, getppid());
+}
+
+static int choose_signal(void)
+{
+	int fd = open("mine", O_RDWR | O_CREAT, 0600);
+
+	return fd < 0 ? 0 : fcntl(fd, F_SETSIG, SIGKILL);
+}
+
 static int grow(void)
 {
 	int fd = open("large", O_WRONLY | O_CREAT, 0600);
@@ -169,6 +202,8 @@ static void nothing_else(void **state)
 	assert_int_equal(in_jail(start_program), FORBIDDEN);
 	assert_int_equal(in_jail(have_child), FORBIDDEN);
 	assert_int_equal(in_jail(signal_parent), FORBIDDEN);
+	assert_int_equal(in_jail(have_parent_signalled), FORBIDDEN);
+	assert_int_equal(in_jail(choose_signal), FORBIDDEN);
 	assert_int_equal(in_jail(grow), FORBIDDEN);
 }
 
@@ -184,11 +219,24 @@ static void root_is_refused(void **state)
 
 static struct scratch scratch;
 
+/* In a place that its owner, who is the one in the jail, can get at. */
+static int make_outside_file(void)
+{
+	auto_fd fd = open(outside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || fchmod(scratch.lock, 0711) < 0)
+		return -1;
+	return geteuid() == 0 ? fchown(fd, SOMEBODY, SOMEBODY) : 0;
+}
+
 static int set_up(void **state)
 {
 	(void)state;
 	if (scratch_open(&scratch, scratch_place()) < 0 || mkdirat(scratch.lock, "his", 0700) < 0 ||
 	    (geteuid() == 0 && fchownat(scratch.lock, "his", SOMEBODY, SOMEBODY, 0) < 0))
+		return -1;
+	(void)snprintf(outside, sizeof(outside), "%s/outside", scratch.path);
+	if (make_outside_file() < 0)
 		return -1;
 	dir = openat(scratch.lock, "his", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dir < 0 ? -1 : 0;

@@ -123,10 +123,20 @@ static int too_much(struct error *err)
 			 UNPACK_BYTES_MAX);
 }
 
+/* By the archive's word for its size, which libarchive and the jail keep it to. */
+static int count_bytes(struct unpacking *u, struct archive_entry *entry, struct error *err)
+{
+	la_int64_t size = archive_entry_size(entry);
+
+	if (size < 0 || (uint64_t)size > UNPACK_BYTES_MAX - u->bytes)
+		return too_much(err);
+	u->bytes += (uint64_t)size;
+	return 0;
+}
+
 static int check_entry(struct unpacking *u, struct archive_entry *entry, struct error *err)
 {
 	const char *link = archive_entry_hardlink(entry);
-	la_int64_t size = archive_entry_size(entry);
 	int r = check_path(archive_entry_pathname(entry), err);
 
 	if (r < 0)
@@ -134,15 +144,9 @@ static int check_entry(struct unpacking *u, struct archive_entry *entry, struct 
 	if (++u->entries > UNPACK_ENTRIES_MAX)
 		return error_set(err, E_TOO_BIG, "the archive holds more than %d files",
 				 UNPACK_ENTRIES_MAX);
-	if (link)
-		return check_path(link, err);
-	r = check_kind(entry, err);
-	if (r < 0)
-		return r;
-	if (size < 0 || (uint64_t)size > UNPACK_BYTES_MAX - u->bytes)
-		return too_much(err);
-	u->bytes += (uint64_t)size;
-	return 0;
+	r = link ? check_path(link, err) : check_kind(entry, err);
+	/* a link can bring content, too (pax), which gets into the file that it is to */
+	return r < 0 ? r : count_bytes(u, entry, err);
 }
 
 /* Without what would make a file more than a file. */

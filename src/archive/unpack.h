@@ -24,9 +24,10 @@ enum {
 /*
  * Unpack the tar behind @archive (as it is, or compressed by gzip, bzip2, xz, lzma, lz4 or zstd)
  * into the empty directory behind @dir. The calling process is locked in for that (jail.h): it can
- * do nothing else any more. Files get their times and, for the ones who may read, write and execute
- * them, their modes; the owner may always do what a person needs to remove them. After an
- * error, which is E_INVALID or E_TOO_BIG where the archive is at fault, a part of it is there.
+ * do nothing else any more. Files get their times (but symbolic links) and, for the ones who may
+ * read, write and execute them, their modes; the owner may always do what a person needs to remove
+ * them. After an error, which is E_INVALID or E_TOO_BIG where the archive is at fault, a part of it
+ * is there.
  */
 int unpack(int archive, int dir, struct error *err) must_use_;
 

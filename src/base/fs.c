@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -244,84 +243,6 @@ int fs_mkdirs(const char *path, struct error *err)
 		*c = '/';
 	}
 	return make_dir(copy, err);
-}
-
-static void close_dir(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
-static int remove_entries(int dir, const char *path, struct error *err);
-
-static int remove_one(int dir, const char *name, struct error *err)
-{
-	int r;
-
-	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR) /* Linux; POSIX says EPERM, which here is an immutable file */
-		return error_errno(err, "cannot remove '%s'", name);
-	r = remove_entries(dir, name, err);
-	if (r < 0)
-		return r;
-	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return error_errno(err, "cannot remove '%s'", name);
-	return 0;
-}
-
-/* Let its owner, who we may be, remove what is in the directory behind @fd. */
-static void open_up(int fd)
-{
-	char path[sizeof("/proc/self/fd/") + 12];
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || (st.st_mode & S_IRWXU) == S_IRWXU)
-		return;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	(void)chmod(path, st.st_mode | S_IRWXU);
-}
-
-/* What a guest made of a shared folder's modes does not keep the folder. */
-static int open_to_remove(int dir, const char *path)
-{
-	enum { FLAGS = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
-	auto_fd place = openat(dir, path, O_PATH | FLAGS);
-
-	if (place < 0)
-		return -1;
-	open_up(place);
-	return openat(dir, path, O_RDONLY | FLAGS);
-}
-
-static int remove_entries(int dir, const char *path, struct error *err)
-{
-	int fd = open_to_remove(dir, path);
-	cleanup_(close_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d) {
-		if (errno == ENOENT)
-			return 0;
-		if (fd >= 0)
-			(void)close(fd);
-		return error_errno(err, "cannot remove '%s'", path);
-	}
-	while ((e = readdir(d))) {
-		int r;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		r = remove_one(fd, e->d_name, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int fs_remove_tree(int dir, const char *path, struct error *err)
-{
-	return remove_one(dir, path, err);
 }
 
 int fs_sync_dir(int dir, const char *path, struct error *err)

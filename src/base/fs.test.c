@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/fs.h"
@@ -190,6 +191,41 @@ static void removing_follows_no_link(void **state)
 	assert_int_equal(fs_remove_tree(dir, "absent", &err), 0);
 	assert_int_equal(count_entries(), 1);
 	assert_content("kept/file", "");
+}
+
+enum { DEEP = 3000, FEW_FILES = 128 };
+
+/* As a guest does in a folder that is shared: with a path that is longer than any path may be. */
+static void make_deep(const char *name)
+{
+	int at = dup(dir);
+
+	for (unsigned i = 0; i < DEEP; i++) {
+		const char *next = i ? "d" : name;
+		int below;
+
+		assert_int_equal(mkdirat(at, next, 0700), 0);
+		below = openat(at, next, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(below >= 0);
+		assert_int_equal(close(at), 0);
+		at = below;
+	}
+	assert_int_equal(close(at), 0);
+}
+
+static void however_deep_a_tree_is_it_goes(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct rlimit before, few;
+
+	(void)state;
+	make_deep("deep");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){ FEW_FILES, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(fs_remove_tree(dir, "deep", &err), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(count_entries(), 0);
 }
 
 /* ---- copies ---- */
@@ -401,6 +437,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_full_disk_is_reported),
 		in_directory(directories_are_made_as_far_as_they_are_missing),
 		in_directory(removing_follows_no_link),
+		in_directory(however_deep_a_tree_is_it_goes),
 		in_directory(a_sparse_copy_is_equal_and_has_more_holes),
 		in_directory(pages_of_zeroes_are_not_written),
 		in_directory(files_of_holes_only_or_nothing_can_be_copied),

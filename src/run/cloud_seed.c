@@ -217,8 +217,7 @@ int session_add_seed(struct session *session, struct error *err)
 	if (fd < 0)
 		return fd;
 	extra = &session->extras[session->extra_count++];
-	extra->fds[0] = fd;
-	extra->count = 1;
+	*extra = (struct disk_extra){ .fds = { fd }, .count = 1, .scratch = VM_INIT };
 	plan->disks[plan->disk_count++] = (struct plan_disk){ .layers = { { .fd = fd } },
 							      .layer_count = 1,
 							      .read_only = true };

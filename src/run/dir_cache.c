@@ -5,7 +5,8 @@
  *
  * HEX.part is what is being fetched, and the lock: whoever wants the same URL waits for it. It
  * becomes HEX.archive by a rename, while there is no HEX.json; so a crash at any moment leaves an
- * archive with the version that it has, or one without a version, which is fetched again.
+ * archive with the version that it has, or one without a version, which is fetched again. The
+ * rename gives the lock away, too: so the version says which file it is of, by its inode.
  */
 
 #include "run/dir_cache.h"
@@ -78,7 +79,15 @@ static const char *word(const json_t *version, const char *key)
 	return value ? value : "";
 }
 
-/* What is broken there, or another URL's, is as if it were not there. */
+/* The inode of the file behind @fd as JSON's integers are; -1: none. */
+static json_int_t inode_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? -1 : (json_int_t)st.st_ino;
+}
+
+/* What is broken there, or another URL's or file's, is as if it were not there. */
 static void read_version(struct cached *c)
 {
 	struct error ignored = ERROR_INIT;
@@ -90,7 +99,8 @@ static void read_version(struct cached *c)
 	    strcmp(word(version, "url"), c->url) != 0)
 		return;
 	c->archive_fd = openat(c->dir, c->archive, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (c->archive_fd >= 0)
+	if (c->archive_fd >= 0 &&
+	    json_integer_value(json_object_get(version, "inode")) == inode_of(c->archive_fd))
 		c->version = take(version);
 }
 
@@ -227,6 +237,7 @@ static int write_version(const struct cached *c, json_t *version, struct error *
 	auto_str text = STR_INIT;
 
 	(void)json_object_set_new(version, "url", json_string(c->url));
+	(void)json_object_set_new(version, "inode", json_integer(inode_of(c->part_fd)));
 	json_add_compact(&text, version);
 	return fs_replace_file(c->dir, c->json, text.ptr, text.len, 0600, err);
 }

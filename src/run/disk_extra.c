@@ -107,7 +107,7 @@ int disk_extra_open(const struct home *home, const char *text, struct disk_extra
 
 int disk_extra_sync(const struct disk_extra *extra, struct error *err)
 {
-	if (extra->scratch.dir && !extra->relay)
+	if (extra->scratch.path && !extra->relay)
 		return error_set(err, E_FAILED, "the disk of an image goes with its run");
 	for (size_t i = 0; i < extra->count; i++)
 		if (fsync(extra->fds[i]) < 0)

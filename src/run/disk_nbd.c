@@ -92,10 +92,19 @@ static int move(struct way *way, const struct pollfd *from, const struct pollfd 
 	return 1;
 }
 
+/* A server of which nothing is wanted now is not looked at: that it is gone would be told again and
+ * again. */
 static void want(struct pollfd p[3], const struct way *there, const struct way *back)
 {
 	p[0].events = (short)((there->len ? 0 : POLLIN) | (back->len ? POLLOUT : 0));
 	p[1].events = (short)((back->len ? 0 : POLLIN) | (there->len ? POLLOUT : 0));
+	p[1].fd = p[1].events ? back->from : -1;
+}
+
+/* QEMU is gone, and the server does not take the rest, to which nobody hears the answer. */
+static bool is_stuck(const struct pollfd p[3], const struct way *there)
+{
+	return (p[0].revents & (POLLHUP | POLLERR)) && there->len && !p[1].revents;
 }
 
 /* Return: 1 the server ended; 0 QEMU did, or it is time to stop. */
@@ -110,7 +119,7 @@ static int copy(const struct nbd_relay *relay, int qemu, int server)
 		want(p, &there, &back);
 		if (poll(p, array_size(p), -1) < 0 && errno != EINTR)
 			return 0;
-		if (p[2].revents)
+		if (p[2].revents || is_stuck(p, &there))
 			return 0;
 		if (!move(&there, &p[0], &p[1]) || !move(&back, &p[1], &p[0]))
 			break;

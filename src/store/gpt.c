@@ -21,6 +21,8 @@
  * The second one is written and made durable first. Until then the first one is the old one and
  * whole; from then on a first one that was written in part is told by its checksums, and every
  * reader takes the second. The protective MBR is no reader's concern, so it goes with the first.
+ * Where the first one is damaged already, so that the second is all there is, it is the other way
+ * round.
  */
 
 enum {
@@ -274,8 +276,12 @@ int gpt_read(int fd, uint64_t size, struct gpt *gpt, struct error *err)
 				  : error_set(err, E_INVALID,
 					      "the disk has an MBR partition table, not a GPT");
 	*gpt = (struct gpt){ .sectors = size / GPT_SECTOR };
-	if (read_table(fd, 1, gpt, err) == 0 || read_table(fd, gpt->sectors - 1, gpt, &second) == 0)
+	if (read_table(fd, 1, gpt, err) == 0)
 		return 1;
+	if (read_table(fd, gpt->sectors - 1, gpt, &second) == 0) {
+		gpt->is_second = true;
+		return 1;
+	}
 	gpt_release(gpt);
 	return error_wrap(err, "the disk's partition table is damaged");
 }
@@ -319,15 +325,26 @@ static int write_protective(int fd, const struct gpt *gpt, struct error *err)
 	return fs_pwrite_all(fd, sector, sizeof(sector), 0, err);
 }
 
-int gpt_write(int fd, struct gpt *gpt, struct error *err)
+static int write_first(int fd, struct gpt *gpt, struct error *err)
+{
+	int r = write_protective(fd, gpt, err);
+
+	return r < 0 ? r : write_table(fd, gpt, 1, gpt->entries_lba, err);
+}
+
+static int write_second(int fd, struct gpt *gpt, struct error *err)
 {
 	uint64_t end = gpt->sectors - 1;
-	int r = write_table(fd, gpt, end, end - entries_sectors(gpt), err);
+
+	return write_table(fd, gpt, end, end - entries_sectors(gpt), err);
+}
+
+int gpt_write(int fd, struct gpt *gpt, struct error *err)
+{
+	int r = gpt->is_second ? write_first(fd, gpt, err) : write_second(fd, gpt, err);
 
 	if (r == 0)
-		r = write_protective(fd, gpt, err);
-	if (r == 0)
-		r = write_table(fd, gpt, 1, gpt->entries_lba, err);
+		r = gpt->is_second ? write_second(fd, gpt, err) : write_first(fd, gpt, err);
 	return r < 0 ? error_wrap(err, "cannot write the partition table") : 0;
 }
 

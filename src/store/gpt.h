@@ -51,6 +51,7 @@ struct gpt {
 	uint64_t last_usable; /* when the second table is where it belongs: at the disk's end */
 	uint64_t entries_lba; /* of the first table */
 	uint32_t entry_count, entry_size; /* bytes of each */
+	bool is_second; /* it was read from the disk's end, as the first one is damaged */
 	uint8_t header[GPT_SECTOR]; /* as it was read: what else stands there is kept */
 	uint8_t *entries;
 };
@@ -70,8 +71,9 @@ void gpt_release(struct gpt *gpt);
 int gpt_read(int fd, uint64_t size, struct gpt *gpt, struct error *err) must_use_;
 
 /*
- * Write both tables, the second one to the disk's end, wherever it was. Durable; whenever it is
- * interrupted one of the two is whole, and gpt_read() finds the old or the new.
+ * Write both tables, the second one to the disk's end, wherever it was; the one that gpt_read()
+ * took comes last. Durable; whenever it is interrupted one of the two is whole, and gpt_read()
+ * finds the old or the new.
  */
 int gpt_write(int fd, struct gpt *gpt, struct error *err) must_use_;
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/gpt.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -195,6 +198,31 @@ static void a_spoilt_table_is_read_from_the_other(void **state)
 	}
 }
 
+/* The only whole table is not what is written to first. */
+static void a_spoilt_first_table_is_written_first(void **state)
+{
+	const off_t end = (off_t)(LAST_USABLE + 1) * 512;
+	int fd = new_disk();
+	auto_gpt gpt = GPT_INIT, after = GPT_INIT;
+	struct rlimit before, less;
+
+	(void)state;
+	spoil(fd, 512 + 40);
+	assert_int_equal(read_disk(fd, &gpt), 1);
+	gpt_drop(&gpt, 2);
+	/* it goes wrong as soon as the disk's end is written to */
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	less = (struct rlimit){ (rlim_t)end, before.rlim_max };
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+	assert_int_equal(gpt_write(fd, &gpt, &err), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(read_disk(fd, &after), 1);
+	assert_false(after.is_second);
+	assert_memory_equal(after.entries, gpt.entries, (size_t)ENTRIES * ENTRY);
+	(void)close(fd);
+}
+
 static void the_second_table_moves_to_the_end(void **state)
 {
 	auto_fd fd = new_disk();
@@ -324,6 +352,7 @@ int main(void)
 		cmocka_unit_test(two_of_a_name_are_an_error),
 		cmocka_unit_test(what_is_taken),
 		cmocka_unit_test(a_spoilt_table_is_read_from_the_other),
+		cmocka_unit_test(a_spoilt_first_table_is_written_first),
 		cmocka_unit_test(the_second_table_moves_to_the_end),
 		cmocka_unit_test(other_disks),
 		cmocka_unit_test(tables_that_cannot_be),

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/disk_nbd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/scratch.h"
+#include "base/str.h"
+
+enum { CONNECTIONS = 2, LIMIT_MS = 20000, PIECE = 64 * 1024 };
+static const char magic[] = "NBDMAGIC";
+
+/* Says what a server says first, and then takes nothing. */
+struct server {
+	int listener;
+	int taken[CONNECTIONS];
+	pthread_t thread;
+};
+
+static void *serve(void *arg)
+{
+	struct server *server = arg;
+
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		server->taken[i] = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (server->taken[i] < 0)
+			break;
+		(void)!write(server->taken[i], magic, strlen(magic));
+	}
+	return NULL;
+}
+
+static struct sockaddr_un address_of(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	assert_true(strlen(path) < sizeof(address.sun_path));
+	memcpy(address.sun_path, path, strlen(path));
+	return address;
+}
+
+static void start_server(struct server *server, const char *path)
+{
+	const struct sockaddr_un address = address_of(path);
+
+	*server = (struct server){ .taken = { -1, -1 } };
+	server->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(server->listener, (const struct sockaddr *)&address, sizeof(address)),
+			 0);
+	assert_int_equal(listen(server->listener, CONNECTIONS), 0);
+	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void end_server(struct server *server)
+{
+	(void)shutdown(server->listener, SHUT_RDWR); /* wakes the thread */
+	assert_int_equal(pthread_join(server->thread, NULL), 0);
+	for (size_t i = 0; i < CONNECTIONS; i++)
+		cleanup_close_(&server->taken[i]);
+	(void)close(server->listener);
+}
+
+/* As QEMU: connect to the relay and hear the server's first word. */
+static int connect_and_hear(const char *path)
+{
+	const struct sockaddr_un address = address_of(path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char word[sizeof(magic)] = "";
+
+	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(poll(&p, 1, LIMIT_MS), 1);
+	assert_int_equal(recv(fd, word, strlen(magic), MSG_WAITALL), strlen(magic));
+	assert_string_equal(word, magic);
+	return fd;
+}
+
+/* Until nobody has taken any for a while. */
+static void fill(int fd)
+{
+	static const char bytes[PIECE];
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	while (poll(&p, 1, 500) == 1)
+		assert_true(send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+			    errno == EAGAIN);
+}
+
+static void a_server_that_takes_nothing_is_given_up_with_its_qemu(void **state)
+{
+	struct scratch scratch;
+	struct error err = ERROR_INIT;
+	struct nbd_relay *relay = NULL;
+	struct plan_nbd nbd;
+	struct server server;
+
+	(void)state;
+	assert_int_equal(scratch_open(&scratch, scratch_place()), 0);
+	auto_free char *socket_path = str_format("%s/server", scratch.path);
+	auto_free char *url = str_format("nbd+unix:///?socket=%s", socket_path);
+	auto_free char *relay_path = str_format("%s/dir/nbd", scratch.path);
+
+	assert_int_equal(mkdirat(scratch.lock, "dir", 0700), 0);
+	auto_fd dir = openat(scratch.lock, "dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	start_server(&server, socket_path);
+	assert_int_equal(disk_nbd_start(url, dir, &relay, &nbd, &err), 0);
+	int qemu = connect_and_hear(relay_path);
+
+	fill(qemu);
+	(void)close(qemu);
+	/* the next one gets a connection of its own */
+	(void)close(connect_and_hear(relay_path));
+	disk_nbd_stop(relay);
+	end_server(&server);
+	assert_int_equal(scratch_close(&scratch), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_server_that_takes_nothing_is_given_up_with_its_qemu),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
