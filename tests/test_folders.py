@@ -264,7 +264,6 @@ def test_folders_that_cannot_be_shared(linzer, vm, place, values, message):
     (["a:{}/a", "a:{}/b"], "--dir: two folders are called 'a'"),
     (["{}/a:ro,wr"], "--dir {}/a:ro,wr: no such option: 'wr' (there are ro and tag=TAG)"),
     (["{}/a:tag=../x"], "--dir {}/a:tag=../x: a tag has letters, digits and, not first, '.', '-' and '_', which '../x' has not"),
-    (["https://example.org/a.tar.gz"], "--dir https://example.org/a.tar.gz: archives by URL are not supported: download and unpack it, and share the folder"),
 ])
 def test_mistakes_are_one_line(linzer, vm, place, values, message):
     done = linzer("run", *[f"--dir={value.format(place)}" for value in values], vm)

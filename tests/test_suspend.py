@@ -35,10 +35,11 @@ class Sleeper:
 
     def __init__(self, linzer, folder):
         self.linzer, self.folder, self.dir = linzer, folder, linzer.vm(self.name)
+        self.data = folder.parent / "data.img"
         self.state = self.dir / "state"
 
     def options(self):
-        return ["--no-graphics", f"--dir={self.folder}"]
+        return ["--no-graphics", f"--dir={self.folder}", f"--disk={self.data}:ro"]
 
     def run(self, *options, name=name, check=True):
         return self.linzer("run", "--wait-ready", *self.options(), *options, name, check=check, timeout=BOOT)
@@ -86,6 +87,7 @@ def sleeper(guests):
         folder.mkdir()
         os.chown(folder, 61900, 61900)
         (folder / "file").write_text("of the host\n")
+        (place / "data.img").write_bytes(b"data" + bytes((1 << 20) - 4))
         guests("clone", "debian", Sleeper.name, check=True)
         vm = Sleeper(guests, folder)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOMY},mode=700", "tmpfs", place], check=True)
@@ -187,11 +189,11 @@ def test_a_state_that_does_not_fit_is_kept(sleeper):
         memory.seek(size - 4096)
         memory.write(last)
     assert "its state would not fit" in sleeper.linzer("set", "--disk-size", 30, sleeper.name).stderr
-    disk = sleeper.dir / "disk.img"
-    seen = disk.stat()
-    os.utime(disk)
-    refused("disk's content")
-    os.utime(disk, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    for disk, why in ((sleeper.dir / "disk.img", "disk's content"), (sleeper.data, "what --disk names")):
+        seen = disk.stat()
+        os.utime(disk)
+        refused(why)
+        os.utime(disk, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     sleeper.run()
     sleeper.goes_on()
 

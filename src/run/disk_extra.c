@@ -2,10 +2,13 @@
 #include "run/disk_extra.h"
 
 #include <fcntl.h>
+#include <stdint.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/vec.h"
 #include "oci/name.h"
 #include "run/disk_file.h"
 #include "run/disk_nbd.h"
@@ -113,6 +116,21 @@ int disk_extra_sync(const struct disk_extra *extra, struct error *err)
 		if (fsync(extra->fds[i]) < 0)
 			return error_errno(err, "cannot sync a disk");
 	return 0;
+}
+
+void disk_extra_describe(const struct disk_extra *extra, struct strings *parts)
+{
+	struct stat st;
+
+	/* not its file system's number, which is another after a reboot */
+	if (extra->count == 0 || fstat(extra->fds[0], &st) < 0 || st.st_nlink == 0)
+		return;
+	if (S_ISBLK(st.st_mode))
+		strings_addf(parts, DISK_EXTRA_PART " device %ju", (uintmax_t)st.st_rdev);
+	else
+		strings_addf(parts, DISK_EXTRA_PART " file %ju, %jd bytes, %jd.%09ld",
+			     (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+			     (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
 void disk_extra_release(struct disk_extra *extra)

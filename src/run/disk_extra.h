@@ -12,6 +12,7 @@
 
 struct error;
 struct home;
+struct strings;
 struct nbd_relay;
 
 struct disk_extra {
@@ -34,6 +35,12 @@ int disk_extra_open(const struct home *home, const char *text, struct disk_extra
  * NBD server's disk is QEMU's to flush, and is when the guest is stopped.
  */
 int disk_extra_sync(const struct disk_extra *extra, struct error *err) must_use_;
+#define DISK_EXTRA_PART "--disk" /* what a part of disk_extra_describe() begins with */
+/*
+ * Add to @parts what tells a state's disk from another or a changed one, in the form of
+ * qemu_machine_parts(). A file without a name was made for this run, and is made again the same.
+ */
+void disk_extra_describe(const struct disk_extra *extra, struct strings *parts);
 void disk_extra_release(struct disk_extra *extra);
 
 #endif

@@ -401,7 +401,7 @@ static int restart_share(struct folder_share *share, const char *program,
 	return r;
 }
 
-int folders_restart(struct folders *folders, const struct dir_options *dirs,
+int folders_restart(struct folders *folders, size_t count, const struct dir_options *dirs,
 		    const struct identity *identity, struct error *err)
 {
 	auto_free char *program = find_program();
@@ -409,7 +409,7 @@ int folders_restart(struct folders *folders, const struct dir_options *dirs,
 
 	if (!program)
 		return error_set(err, E_MISSING_TOOL, "virtiofsd has gone");
-	for (size_t i = 0; r == 0 && i < folders->count; i++)
+	for (size_t i = 0; r == 0 && i < count; i++)
 		r = restart_share(&folders->shares[i], program, dirs, identity, err);
 	return r;
 }

@@ -26,6 +26,7 @@
 #include "machine/plan.h"
 #include "machine/plug.h"
 #include "machine/qmp.h"
+#include "run/disk_extra.h"
 #include "run/memory.h"
 #include "run/session.h"
 
@@ -169,12 +170,20 @@ int session_describe(struct session *session, struct state *state, struct error 
 	state->memory = memory_size(session->config.memory);
 	for (size_t i = 0; i < session->parts.len; i++)
 		strings_add(&state->parts, session->parts.items[i]);
+	for (size_t i = 0; i < session->extra_count; i++)
+		disk_extra_describe(&session->extras[i], &state->parts);
 	return 0;
 }
 
 static const char *part_at(const struct strings *parts, size_t i)
 {
 	return i < parts->len ? parts->items[i] : "";
+}
+
+static const char *part_name(const char *part)
+{
+	return str_starts(part, DISK_EXTRA_PART) ? "the content of what --disk names"
+						 : qemu_part_name(part);
 }
 
 /* The first part that is not the same; of the two the one that says more. */
@@ -186,7 +195,7 @@ static int compare_parts(const struct strings *now, const struct strings *then, 
 		const char *a = part_at(now, i), *b = part_at(then, i);
 
 		if (strcmp(a, b) != 0)
-			return not_as_it_was(qemu_part_name(now->len < then->len ? b : a), err);
+			return not_as_it_was(part_name(now->len < then->len ? b : a), err);
 	}
 	return 0;
 }
@@ -209,12 +218,12 @@ static int compare(struct session *session, struct error *err)
 
 /* --- going on --- */
 
-int session_plug_in(struct session *session, struct error *err)
+int session_plug_in(struct session *session, size_t count, bool clipboard, struct error *err)
 {
 	struct folders *folders = &session->folders;
-	int r = session->plan.clipboard ? plug_clipboard_in(session->qmp, &session->plan, err) : 0;
+	int r = clipboard ? plug_clipboard_in(session->qmp, &session->plan, err) : 0;
 
-	for (size_t i = 0; r == 0 && i < folders->count; i++)
+	for (size_t i = 0; r == 0 && i < count; i++)
 		r = plug_folder_in(session->qmp, i, folders->shares[i].tag, folders->shares[i].qemu,
 				   err);
 	folders_handed(folders);
@@ -305,7 +314,7 @@ int resume_load(struct session *session, struct error *err)
 	if (r == 0)
 		r = load(session, err);
 	if (r == 0)
-		r = session_plug_in(session, err);
+		r = session_plug_in(session, session->folders.count, session->plan.clipboard, err);
 	if (r < 0)
 		return r;
 	(void)puts("resuming VM...");

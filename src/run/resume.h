@@ -48,7 +48,8 @@ void resume_release(struct resume *resume);
 
 /* Fill in what a state of the session's VM depends on, but for the disk. */
 int session_describe(struct session *session, struct state *state, struct error *err) must_use_;
-/* Plug in what no state can have in it (machine/plug.h). */
-int session_plug_in(struct session *session, struct error *err) must_use_;
+/* Plug in what no state can have in it (machine/plug.h): the first @folders, the @clipboard. */
+int session_plug_in(struct session *session, size_t folders, bool clipboard,
+		    struct error *err) must_use_;
 
 #endif

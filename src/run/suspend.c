@@ -68,29 +68,39 @@ static int write_state(struct session *session, const struct state_files *files,
 	return r < 0 ? r : state_publish(&session->vm, files, &state, err);
 }
 
-/* What no state can have in it. Return: 0, or error with some of it still in its place. */
-static int unplug(struct session *session, struct error *err)
+/* What was plugged out: the first folders, and after them the clipboard. */
+struct unplugged {
+	size_t folders;
+	bool clipboard;
+};
+
+/* What no state can have in it. An error leaves some of it in its place; @out tells what not. */
+static int unplug(struct session *session, struct unplugged *out, struct error *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < session->folders.count; i++)
-		r = plug_folder_out(session->qmp, i, err);
-	if (r == 0 && session->plan.clipboard)
+	while (r == 0 && out->folders < session->folders.count) {
+		r = plug_folder_out(session->qmp, out->folders, err);
+		out->folders += r == 0;
+	}
+	if (r == 0 && session->plan.clipboard) {
 		r = plug_clipboard_out(session->qmp, err);
+		out->clipboard = r == 0;
+	}
 	return r;
 }
 
 /* As before, or what is wrong ends the run: nobody can say what a guest does that is half gone. */
-static void go_on(struct session *session, bool unplugged)
+static void go_on(struct session *session, const struct unplugged *out)
 {
 	struct error err = ERROR_INIT;
 	int r = qmp_call(session->qmp, "cont", NULL, -1, CALL_MS, NULL, &err);
 
-	if (r == 0 && unplugged && session->folders.count)
-		r = folders_restart(&session->folders, session->options->dirs, &session->identity,
-				    &err);
-	if (r == 0 && unplugged)
-		r = session_plug_in(session, &err);
+	if (r == 0 && out->folders)
+		r = folders_restart(&session->folders, out->folders, session->options->dirs,
+				    &session->identity, &err);
+	if (r == 0)
+		r = session_plug_in(session, out->folders, out->clipboard, &err);
 	if (r < 0)
 		session_fail(session, err.text);
 }
@@ -109,20 +119,18 @@ static int save_unplugged(struct session *session, const struct state_files *fil
 static int save(struct session *session, struct error *err)
 {
 	auto_state_files files = STATE_FILES_INIT;
-	bool unplugged = false;
+	struct unplugged out = { 0 };
 	int r = state_begin(&session->vm, &files, err);
 
 	if (r < 0)
 		return r;
-	r = unplug(session, err);
-	if (r == 0) {
-		unplugged = true;
+	r = unplug(session, &out, err);
+	if (r == 0)
 		r = save_unplugged(session, &files, err);
-	}
 	if (r == 0)
 		return 0;
 	state_abandon(&session->vm);
-	go_on(session, unplugged);
+	go_on(session, &out);
 	return r;
 }
 
