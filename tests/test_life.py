@@ -340,7 +340,7 @@ class TestDevices:
     def test_detach_reports_a_failed_start(self, guests):
         done = guests("run", "--detach", "--disk", "/nonexistent.img", "debian")
         assert done.returncode == 1
-        assert done.stderr == "cannot open '/nonexistent.img': No such file or directory\n"
+        assert done.stderr == "cannot open disk '/nonexistent.img': No such file or directory\n"
 
     def test_missing_vm(self, guests):
         done = guests("run", "nobody")
