@@ -48,8 +48,9 @@ void resume_release(struct resume *resume);
 
 /* Fill in what a state of the session's VM depends on, but for the disk. */
 int session_describe(struct session *session, struct state *state, struct error *err) must_use_;
-/* Plug in what no state can have in it (machine/plug.h): the first @folders, the @clipboard. */
-int session_plug_in(struct session *session, size_t folders, bool clipboard,
+/* Plug in what no state can have in it (machine/plug.h): the first @count folders, the @clipboard.
+ */
+int session_plug_in(struct session *session, size_t count, bool clipboard,
 		    struct error *err) must_use_;
 
 #endif
