@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+enum { PIECE = 16 * 1024 }; /* what is read at once where nobody knows how much comes */
 enum { PAGE = 4096 }; /* the smallest hole that file systems make */
 
 int fs_open(int dir, const char *path, int flags, struct error *err)
@@ -23,6 +24,50 @@ int fs_open(int dir, const char *path, int flags, struct error *err)
 	if (fd < 0)
 		return error_errno(err, "cannot open '%s'", path);
 	return fd;
+}
+
+int fs_reopen(int fd, int flags, struct error *err)
+{
+	char path[sizeof("/proc/self/fd/") + 12];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fs_open(AT_FDCWD, path, flags, err);
+}
+
+static int read_to_end(int fd, size_t limit, struct str *text, struct error *err)
+{
+	for (;;) {
+		ssize_t n;
+
+		str_grow(text, PIECE);
+		n = read(fd, text->ptr + text->len, PIECE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, "cannot read");
+		if (n == 0)
+			return 0;
+		str_set_len(text, text->len + (size_t)n);
+		if (text->len > limit)
+			return error_set(err, E_TOO_BIG, "more than %zu bytes", limit);
+	}
+}
+
+const char *fs_input_name(const char *path)
+{
+	return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+int fs_read_input(const char *path, size_t limit, struct str *out, struct error *err)
+{
+	bool is_stdin = strcmp(path, "-") == 0;
+	auto_fd file = is_stdin ? -1 : fs_open(AT_FDCWD, path, O_RDONLY | O_NOCTTY, err);
+	int r;
+
+	if (!is_stdin && file < 0)
+		return file;
+	r = read_to_end(is_stdin ? STDIN_FILENO : file, limit, out, err);
+	return r < 0 ? error_wrap(err, "%s", fs_input_name(path)) : 0;
 }
 
 int fs_read_file(int dir, const char *path, size_t limit, struct str *out, struct error *err)
@@ -319,6 +364,15 @@ int fs_reflink(int from, int to, struct error *err)
 	return error_errno(err, "cannot share extents");
 }
 
+int fs_copy(int from, int to, struct error *err)
+{
+	int r = fs_reflink(from, to, err);
+
+	if (r > 0)
+		return 0;
+	return r < 0 ? r : fs_copy_sparse(from, to, err);
+}
+
 uint64_t fs_allocated(const struct stat *st)
 {
 	return (uint64_t)st->st_blocks * 512;
@@ -376,4 +430,15 @@ void fs_random_hex(char *text, size_t n)
 		text[2 * i + 1] = digits[c & 15];
 	}
 	text[2 * n] = '\0';
+}
+
+void fs_random_uuid(char text[FS_UUID_SIZE])
+{
+	char hex[33];
+
+	fs_random_hex(hex, 16);
+	hex[12] = '4';
+	hex[16] = "89ab"[(unsigned char)hex[16] % 4];
+	(void)snprintf(text, FS_UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+		       hex + 16, hex + 20);
 }

@@ -22,12 +22,22 @@ struct str;
 /* Open @path (an openat() with O_CLOEXEC and @mode 0600). Return: fd or error. */
 int fs_open(int dir, const char *path, int flags, struct error *err) must_use_;
 
+/* Open the file of @fd anew, with access of its own. Return: fd or error. */
+int fs_reopen(int fd, int flags, struct error *err) must_use_;
+
 /*
  * Append the whole of a regular file to @out; E_TOO_BIG if it is larger than
  * @limit bytes. Never follows into a FIFO or device.
  */
 int fs_read_file(int dir, const char *path, size_t limit, struct str *out,
 		 struct error *err) must_use_;
+/*
+ * Append to @out what a user named on the command line: the file, pipe or device @path, or the
+ * standard input for "-", to its end. E_TOO_BIG: it has more than @limit bytes.
+ */
+int fs_read_input(const char *path, size_t limit, struct str *out, struct error *err) must_use_;
+/* What to call that: @path, or "standard input". */
+const char *fs_input_name(const char *path);
 
 /*
  * Replace (or make) @path, mode @mode, with @len bytes: written beside it,
@@ -76,6 +86,8 @@ int fs_copy_sparse(int from, int to, struct error *err) must_use_;
  * Return: 1 shared; 0 this file system cannot (nothing was done); or error.
  */
 int fs_reflink(int from, int to, struct error *err) must_use_;
+/* The one where it can be had, else the other. */
+int fs_copy(int from, int to, struct error *err) must_use_;
 /* Bytes that a file occupies on its disk. */
 uint64_t fs_allocated(const struct stat *st);
 /*
@@ -87,5 +99,8 @@ int fs_exclusive_bytes(int fd, uint64_t *bytes, struct error *err) must_use_;
 
 /* @n random bytes as 2n lower-case hex digits and a NUL into @text. */
 void fs_random_hex(char *text, size_t n);
+enum { FS_UUID_SIZE = 37 };
+/* A random UUID (RFC 9562, version 4) as text, with its NUL. */
+void fs_random_uuid(char text[FS_UUID_SIZE]);
 
 #endif

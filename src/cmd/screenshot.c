@@ -44,14 +44,6 @@ static const struct argument arguments[] = {
 	{ 0 },
 };
 
-/* QEMU's sets of descriptors know those that can only be written to from the others. */
-static int open_to_write(int memory, struct error *err)
-{
-	auto_free char *path = str_format("/proc/self/fd/%d", memory);
-
-	return fs_open(AT_FDCWD, path, O_WRONLY, err);
-}
-
 static int read_picture(int memory, struct str *picture, struct error *err)
 {
 	static const unsigned char signature[] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
@@ -74,7 +66,8 @@ static int draw(const struct vm *vm, struct str *picture, struct error *err)
 
 	if (memory < 0)
 		return error_errno(err, "cannot make a picture");
-	theirs = open_to_write(memory, err);
+	/* QEMU's sets of descriptors know those that can only be written to from the others */
+	theirs = fs_reopen(memory, O_WRONLY, err);
 	if (theirs < 0)
 		return theirs;
 	r = manage_request(vm, "screenshot", theirs, DRAW_MS, err);

@@ -13,32 +13,9 @@
 #include "store/network.h"
 #include "store/vm.h"
 
-enum { PIECE = 16 * 1024 };
-
 void network_change_release(struct network_change *change)
 {
 	str_release(&change->text);
-}
-
-/* To the end, of whatever kind @fd is. */
-static int read_all(int fd, struct str *text, struct error *err)
-{
-	for (;;) {
-		ssize_t n;
-
-		str_grow(text, PIECE);
-		n = read(fd, text->ptr + text->len, PIECE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, "cannot read");
-		if (n == 0)
-			return 0;
-		str_set_len(text, text->len + (size_t)n);
-		if (text->len > FILTER_TEXT_MAX)
-			return error_set(err, E_TOO_BIG, "a filter has at most %d bytes",
-					 FILTER_TEXT_MAX);
-	}
 }
 
 static struct slice slice_of(const struct str *text)
@@ -55,23 +32,21 @@ static int check(const struct str *text, struct error *err)
 
 static int prepare_filter(const char *path, struct network_change *change, struct error *err)
 {
-	bool is_stdin = strcmp(path, "-") == 0;
-	auto_fd file = -1;
-	int r = 0;
+	int r;
 
 	if (strcmp(path, "off") == 0) {
 		change->filter = FILTER_REMOVE;
 		return 0;
 	}
-	if (!is_stdin)
-		r = file = fs_open(AT_FDCWD, path, O_RDONLY | O_NOCTTY, err);
+	r = fs_read_input(path, FILTER_TEXT_MAX, &change->text, err);
+	if (r == -E_TOO_BIG)
+		return error_set(err, E_TOO_BIG, "%s: a filter has at most %d bytes",
+				 fs_input_name(path), FILTER_TEXT_MAX);
 	if (r < 0)
 		return r;
 	change->filter = FILTER_SET;
-	r = read_all(is_stdin ? STDIN_FILENO : file, &change->text, err);
-	if (r == 0)
-		r = check(&change->text, err);
-	return r < 0 ? error_wrap(err, "%s", is_stdin ? "standard input" : path) : 0;
+	r = check(&change->text, err);
+	return r < 0 ? error_wrap(err, "%s", fs_input_name(path)) : 0;
 }
 
 static int prepare_ip(const char *text, struct network_change *change, struct error *err)

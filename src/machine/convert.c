@@ -266,9 +266,7 @@ static int copy_raw(int from, int to, uint64_t size, uint64_t limit, struct erro
 		return error_set(err, E_TOO_BIG,
 				 "the disk image is of %" PRIu64 " bytes, more than %" PRIu64, size,
 				 limit);
-	r = fs_reflink(from, to, err);
-	if (r == 0)
-		r = fs_copy_sparse(from, to, err);
+	r = fs_copy(from, to, err);
 	if (r < 0)
 		return r;
 	return fsync(to) < 0 ? error_errno(err, "cannot write the disk") : 0;

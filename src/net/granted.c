@@ -2,17 +2,15 @@
 #include "net/granted.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "base/fnv.h"
 #include "base/vec.h"
 
-/* FNV-1a, 64 bits. Names are the user's own: nobody gains by two of one hash. */
+/* Names are the user's own: nobody gains by two of one hash. */
 static uint64_t hash(const char *name)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-	return h;
+	return fnv_add(FNV_START, name, strlen(name));
 }
 
 static size_t find(const struct granted *granted, struct in_addr address)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fnv.h"
 #include "run/run.h"
 #include "store/home.h"
 
@@ -55,14 +56,13 @@ static int settle_mac(struct session *session, struct error *err)
 static struct mac derive_mac(struct mac own, size_t number, unsigned attempt)
 {
 	uint8_t bytes[sizeof(own.bytes) + 2];
-	uint64_t hash = 0xcbf29ce484222325;
+	uint64_t hash;
 	struct mac mac;
 
 	memcpy(bytes, own.bytes, sizeof(own.bytes));
 	bytes[sizeof(own.bytes)] = (uint8_t)number;
 	bytes[sizeof(own.bytes) + 1] = (uint8_t)attempt;
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		hash = (hash ^ bytes[i]) * 0x100000001b3;
+	hash = fnv_add(FNV_START, bytes, sizeof(bytes));
 	memcpy(mac.bytes, &hash, sizeof(mac.bytes));
 	/* IEEE 802: "locally administered", not "group" */
 	mac.bytes[0] = (uint8_t)((mac.bytes[0] | 2U) & ~1U);

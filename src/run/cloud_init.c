@@ -11,8 +11,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
-enum { PIECE = 16 * 1024 };
-
 void cloud_init_release(struct cloud_init *cloud)
 {
 	str_release(&cloud->user_data);
@@ -21,40 +19,13 @@ void cloud_init_release(struct cloud_init *cloud)
 	cloud->wanted = false;
 }
 
-/* To the end, of a file or a pipe. */
-static int read_all(int fd, size_t limit, struct str *text, struct error *err)
-{
-	for (;;) {
-		ssize_t n;
-
-		str_grow(text, PIECE);
-		n = read(fd, text->ptr + text->len, PIECE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, "cannot read");
-		if (n == 0)
-			return 0;
-		str_set_len(text, text->len + (size_t)n);
-		if (text->len > limit)
-			return error_set(err, E_TOO_BIG, "more than %zu bytes", limit);
-	}
-}
-
 static int read_file(const char *path, size_t limit, struct str *text, struct error *err)
 {
-	bool is_stdin = strcmp(path, "-") == 0;
-	auto_fd file = -1;
-	int r = 0;
+	int r = fs_read_input(path, limit, text, err);
 
-	if (!is_stdin)
-		r = file = fs_open(AT_FDCWD, path, O_RDONLY | O_NOCTTY, err);
-	if (r < 0)
-		return r;
-	r = read_all(is_stdin ? STDIN_FILENO : file, limit, text, err);
 	if (r == 0 && text->len == 0)
-		r = error_set(err, E_INVALID, "it is empty");
-	return r < 0 ? error_wrap(err, "%s", is_stdin ? "standard input" : path) : 0;
+		r = error_set(err, E_INVALID, "%s: it is empty", fs_input_name(path));
+	return r;
 }
 
 static bool is_key_type(const char *word)

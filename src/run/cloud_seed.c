@@ -179,15 +179,6 @@ static int run_program(const struct documents *documents, const struct home *hom
 	return error_set(err, E_FAILED, "%s", *errors.ptr ? errors.ptr : "linzer-archive failed");
 }
 
-/* QEMU gets what cannot be written. */
-static int reopen(int fd, struct error *err)
-{
-	char path[sizeof("/proc/self/fd/") + 12];
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return fs_open(AT_FDCWD, path, O_RDONLY, err);
-}
-
 int cloud_init_seed(const struct cloud_init *cloud, const struct home *home, const struct vm *vm,
 		    struct error *err)
 {
@@ -198,7 +189,8 @@ int cloud_init_seed(const struct cloud_init *cloud, const struct home *home, con
 
 	if (r == 0)
 		r = run_program(&documents, home, seed, err);
-	return r < 0 ? r : reopen(seed, err);
+	/* QEMU gets what cannot be written */
+	return r < 0 ? r : fs_reopen(seed, O_RDONLY, err);
 }
 
 int session_add_seed(struct session *session, struct error *err)

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/libexec.h"
-#include "base/lock.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "base/str.h"
@@ -19,7 +18,7 @@
 #include "run/identity.h"
 #include "store/home.h"
 
-enum { TRIES = 16, ARCHIVE_FD = 3, FOLDER_FD = 4, UNPACK_MS = 3600 * 1000 };
+enum { ARCHIVE_FD = 3, FOLDER_FD = 4, UNPACK_MS = 3600 * 1000 };
 /* The guest is the owner of this one, and can lock it; not so of the volume, which we must remove.
  */
 static const char folder_name[] = "files";
@@ -42,45 +41,18 @@ int dir_archives_fetch(struct dir_archives *archives, const struct dir_options *
 	return 0;
 }
 
-/* "01234567-89AB-..." of random bits. */
 static char *fresh_path(const struct home *home)
 {
-	char hex[33];
+	char uuid[FS_UUID_SIZE];
 
-	fs_random_hex(hex, 16);
-	return str_format("%s/%.8s-%.4s-%.4s-%.4s-%.12s.volume", home->tmp, hex, hex + 8, hex + 12,
-			  hex + 16, hex + 20);
-}
-
-/* Return: 1 made and locked, 0 a collector was quicker (try anew), or error. */
-static int try_volume(struct dir_archive *archive, const struct home *home, struct error *err)
-{
-	auto_free char *path = fresh_path(home);
-	int lock;
-
-	if (mkdir(path, 0700) < 0)
-		return error_errno(err, "cannot create '%s'", path);
-	lock = lock_dir(AT_FDCWD, path, LOCK_WAIT, err);
-	if (lock == -ENOENT)
-		return 0;
-	if (lock < 0) {
-		(void)rmdir(path);
-		return lock;
-	}
-	archive->volume = take(path);
-	archive->lock = lock;
-	return 1;
+	fs_random_uuid(uuid);
+	return str_format("%s/%s.volume", home->tmp, uuid);
 }
 
 static int make_volume(struct dir_archive *archive, const struct home *home, struct error *err)
 {
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < TRIES; i++)
-		r = try_volume(archive, home, err);
-	if (r == 0)
-		return error_set(err, E_FAILED, "cannot create a directory in '%s'", home->tmp);
-	return r < 0 ? r : 0;
+	archive->lock = home_new_dir(home, fresh_path, &archive->volume, err);
+	return archive->lock < 0 ? archive->lock : 0;
 }
 
 /* Return: the folder to unpack into, the unpacker's. */

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fnv.h"
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/libexec.h"
@@ -53,19 +54,10 @@ static void release(struct cached *c)
 	json_decref(c->version);
 }
 
-/* FNV-1a. Should two URLs ever have one name, each replaces the other's file: HEX.json tells. */
-static uint64_t hash(const char *text)
-{
-	uint64_t value = 0xcbf29ce484222325;
-
-	for (; *text; text++)
-		value = (value ^ (uint8_t)*text) * 0x100000001b3;
-	return value;
-}
-
+/* Should two URLs ever have one name, each replaces the other's file: HEX.json tells. */
 static void name_files(struct cached *c)
 {
-	uint64_t value = hash(c->url);
+	uint64_t value = fnv_add(FNV_START, c->url, strlen(c->url));
 
 	(void)snprintf(c->part, sizeof(c->part), "%016" PRIx64 "%s", value, part_end);
 	(void)snprintf(c->archive, sizeof(c->archive), "%016" PRIx64 "%s", value, archive_end);
@@ -224,14 +216,6 @@ static void make_room(const struct cached *c)
 		survey = look(c);
 }
 
-static int reopen(const struct cached *c, struct error *err)
-{
-	char path[sizeof("/proc/self/fd/") + 12];
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", c->part_fd);
-	return fs_open(AT_FDCWD, path, O_RDONLY, err);
-}
-
 static int write_version(const struct cached *c, json_t *version, struct error *err)
 {
 	auto_str text = STR_INIT;
@@ -265,7 +249,7 @@ static int store(const struct cached *c, const struct str *answer, struct error 
 
 static int use_new(const struct cached *c, const struct str *answer, struct error *err)
 {
-	auto_fd fd = reopen(c, err);
+	auto_fd fd = fs_reopen(c->part_fd, O_RDONLY, err);
 	int r = fd < 0 ? fd : store(c, answer, err);
 
 	if (r < 0)

@@ -56,7 +56,7 @@ static void release_source(struct source *source)
 }
 #define auto_source cleanup_(release_source) struct source
 
-/* A state knows its disk by that (store/state.h). Return: 1, or error. */
+/* A state knows its disk by that (store/state.h). */
 static int keep_time(int from, int to, struct error *err)
 {
 	struct stat st;
@@ -64,7 +64,7 @@ static int keep_time(int from, int to, struct error *err)
 	if (fstat(from, &st) < 0 ||
 	    futimens(to, (struct timespec[2]){ st.st_atim, st.st_mtim }) < 0)
 		return error_errno(err, "cannot copy the disk");
-	return 1;
+	return 0;
 }
 
 int clone_copy_file(const struct vm *from, const struct vm *to, const char *name, struct error *err)
@@ -76,10 +76,8 @@ int clone_copy_file(const struct vm *from, const struct vm *to, const char *name
 	if (source < 0)
 		return source;
 	copy = fs_open(to->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, err);
-	r = copy < 0 ? copy : fs_reflink(source, copy, err);
+	r = copy < 0 ? copy : fs_copy(source, copy, err);
 	if (r == 0)
-		r = fs_copy_sparse(source, copy, err);
-	if (r >= 0)
 		r = keep_time(source, copy, err);
 	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
 }
@@ -152,9 +150,9 @@ int clone_share_top(int top, const struct vm *from, const struct vm *to,
 	int r = copy < 0 ? copy : fs_reflink(top, copy, err);
 
 	if (r > 0)
-		r = keep_time(top, copy, err);
-	if (r > 0)
-		return link_layers(from, to, chain, err) < 0 ? -err->code : 1;
+		return keep_time(top, copy, err) < 0 || link_layers(from, to, chain, err) < 0
+			       ? -err->code
+			       : 1;
 	if (r == 0)
 		(void)unlinkat(to->dir, CHAIN_TOP, 0);
 	return r;
@@ -175,12 +173,9 @@ static bool better_copied(int top, const struct source *source, const struct vm 
 int clone_copy_top(int top, const struct vm *to, struct error *err)
 {
 	auto_fd copy = fs_open(to->dir, CHAIN_TOP, O_WRONLY | O_CREAT | O_EXCL, err);
-
 	int r = copy < 0 ? copy : fs_copy_sparse(top, copy, err);
 
-	if (r == 0)
-		r = keep_time(top, copy, err);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : keep_time(top, copy, err);
 }
 
 /* Return: 0; E_NOT_RUNNING its `run` ended before it answered; or error. */

@@ -20,7 +20,7 @@
 #include "oci/name.h"
 #include "store/stage.h"
 
-enum { HOME_NAME_MAX = 255 };
+enum { HOME_NAME_MAX = 255, DIR_TRIES = 16 };
 
 static void close_dir(DIR **d)
 {
@@ -99,6 +99,34 @@ void home_release(struct home *home)
 	free(home->tmp);
 	free(home->cache);
 	*home = (struct home)HOME_INIT;
+}
+
+/* Return: the directory, or -ENOENT: a collector was quicker; or error. */
+static int try_dir(const char *path, struct error *err)
+{
+	int dir;
+
+	if (mkdir(path, 0700) < 0)
+		return error_errno(err, "cannot create '%s'", path);
+	dir = lock_dir(AT_FDCWD, path, LOCK_WAIT, err);
+	if (dir < 0 && dir != -ENOENT)
+		(void)rmdir(path);
+	return dir;
+}
+
+int home_new_dir(const struct home *home, char *(*fresh_path)(const struct home *home), char **path,
+		 struct error *err)
+{
+	for (unsigned i = 0; i < DIR_TRIES; i++) {
+		auto_free char *fresh = fresh_path(home);
+		int dir = try_dir(fresh, err);
+
+		if (dir >= 0)
+			*path = take(fresh);
+		if (dir != -ENOENT)
+			return dir;
+	}
+	return error_set(err, E_FAILED, "cannot create a directory in '%s'", home->tmp);
 }
 
 int home_lock(const struct home *home, struct error *err)

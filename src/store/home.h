@@ -39,6 +39,13 @@ void home_release(struct home *home);
  * verified pull directories are kept: section 12 fix 3).
  */
 int home_collect_tmp(const struct home *home, struct error *err) must_use_;
+/*
+ * Make an empty directory, which nobody collects while the flock on it is held: at a path that
+ * @fresh_path(home) finds, another each time, owned by its caller. Return: the directory, which is
+ * the lock; *path is the caller's.
+ */
+int home_new_dir(const struct home *home, char *(*fresh_path)(const struct home *home), char **path,
+		 struct error *err) must_use_;
 /* The home's own flock (contract 3.1), to be held while MAC addresses are compared. */
 int home_lock(const struct home *home, struct error *err) must_use_;
 /*

@@ -111,10 +111,8 @@ int vm_resize_disk(const struct vm *vm, uint64_t size, struct error *err)
 int disk_copy_next(const struct vm *vm, int from, struct error *err)
 {
 	auto_fd to = fs_open(vm->dir, CHAIN_NEXT, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, err);
-	int r = to < 0 ? to : fs_reflink(from, to, err);
+	int r = to < 0 ? to : fs_copy(from, to, err);
 
-	if (r == 0)
-		r = fs_copy_sparse(from, to, err);
 	return r < 0 ? r : take_fd(&to);
 }
 

@@ -11,12 +11,9 @@
 
 #include "base/error.h"
 #include "base/fs.h"
-#include "base/lock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "store/home.h"
-
-enum { STAGE_TRIES = 16 };
 
 /* A fresh path for something to be renamed to or from vms/; owned by the caller. */
 static char *fresh_path(const struct home *home)
@@ -28,26 +25,6 @@ static char *fresh_path(const struct home *home)
 
 	fs_random_hex(random, 16);
 	return str_format("%s/" STAGE_PREFIX "%s", apart ? home->vms : home->tmp, random);
-}
-
-/* Return: 1 made and locked, 0 a collector was quicker (try anew), or error. */
-static int try_open(const struct home *home, struct stage *stage, struct error *err)
-{
-	auto_free char *path = fresh_path(home);
-	int dir;
-
-	if (mkdir(path, 0700) < 0)
-		return error_errno(err, "cannot create '%s'", path);
-	dir = lock_dir(AT_FDCWD, path, LOCK_WAIT, err);
-	if (dir == -ENOENT)
-		return 0;
-	if (dir < 0) {
-		(void)rmdir(path);
-		return dir;
-	}
-	stage->vm.path = take(path);
-	stage->vm.dir = dir;
-	return 1;
 }
 
 /* The .lock is there from the start, so that a VM can be deleted where the disk is full. */
@@ -62,12 +39,12 @@ int stage_open(const struct home *home, const char *name, struct stage *stage, s
 {
 	int r = fs_mkdirs(home->vms, err);
 
-	for (unsigned i = 0; r == 0 && i < STAGE_TRIES; i++)
-		r = try_open(home, stage, err);
 	if (r < 0)
 		return r;
-	if (r == 0)
-		return error_set(err, E_FAILED, "cannot create a directory in '%s'", home->tmp);
+	r = home_new_dir(home, fresh_path, &stage->vm.path, err);
+	if (r < 0)
+		return r;
+	stage->vm.dir = r;
 	stage->vm.name = xstrdup(name);
 	stage->published = false;
 	return make_lock(&stage->vm, err);

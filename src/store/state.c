@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fnv.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -108,11 +109,11 @@ int state_begin(const struct vm *vm, struct state_files *files, struct error *er
 	return r;
 }
 
-/* FNV-1a, 64 bits: it finds damage and what belongs to another state, nothing cleverer. */
+/* It finds damage and what belongs to another state, nothing cleverer. */
 static int sum_file(int fd, uint64_t size, uint64_t *sum, struct error *err)
 {
 	auto_free uint8_t *block = xmalloc(SUM_BLOCK);
-	uint64_t hash = 0xcbf29ce484222325;
+	uint64_t hash = FNV_START;
 
 	for (uint64_t at = 0; at < size; at += SUM_BLOCK) {
 		size_t len = size - at < SUM_BLOCK ? (size_t)(size - at) : SUM_BLOCK;
@@ -120,8 +121,7 @@ static int sum_file(int fd, uint64_t size, uint64_t *sum, struct error *err)
 
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < len; i++)
-			hash = (hash ^ block[i]) * 0x100000001b3;
+		hash = fnv_add(hash, block, len);
 	}
 	*sum = hash;
 	return 0;
@@ -320,10 +320,8 @@ static int copy_file(int from, int to, const char *name, struct error *err)
 	if (source < 0)
 		return source;
 	copy = fs_open(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, err);
-	r = copy < 0 ? copy : fs_reflink(source, copy, err);
-	if (r == 0)
-		r = fs_copy_sparse(source, copy, err);
-	if (r >= 0 && fsync(copy) < 0)
+	r = copy < 0 ? copy : fs_copy(source, copy, err);
+	if (r == 0 && fsync(copy) < 0)
 		r = error_errno(err, "cannot write");
 	return r < 0 ? error_wrap(err, "cannot copy '%s'", name) : 0;
 }
