@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "machine/call_filter.h"
 
 enum { FILES_OPEN = 64, SPECIAL_BITS = 07000 };
 
@@ -142,11 +143,7 @@ static const unsigned long allowed_fcntl[] = {
 static int allow(scmp_filter_ctx filter, const char *name, unsigned count,
 		 const struct scmp_arg_cmp *arguments)
 {
-	int number = seccomp_syscall_resolve_name(name);
-
-	if (number < 0) /* this architecture does not have it */
-		return 0;
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, arguments);
+	return call_filter_rule(filter, SCMP_ACT_ALLOW, name, count, arguments);
 }
 
 /* A mode and times only by a descriptor: no path is Landlock's concern there. */

@@ -9,6 +9,14 @@
 #include "base/error.h"
 #include "base/fs.h"
 
+int call_filter_rule(scmp_filter_ctx filter, uint32_t action, const char *name, unsigned count,
+		     const struct scmp_arg_cmp *arguments)
+{
+	int number = seccomp_syscall_resolve_name(name);
+
+	return number < 0 ? 0 : seccomp_rule_add_array(filter, action, number, count, arguments);
+}
+
 static void release_filter(scmp_filter_ctx *filter)
 {
 	if (*filter)

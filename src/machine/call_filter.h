@@ -20,6 +20,14 @@ struct error;
 typedef int call_filter_rules(scmp_filter_ctx filter);
 
 /*
+ * For such a function: @action (SCMP_ACT_*) for the call @name where its arguments are as the
+ * @count @arguments say; nothing on an architecture that does not have the call. Return: 0 or
+ * -errno.
+ */
+int call_filter_rule(scmp_filter_ctx filter, uint32_t action, const char *name, unsigned count,
+		     const struct scmp_arg_cmp *arguments) must_use_;
+
+/*
  * The program of the filter that does @otherwise (SCMP_ACT_*) where no rule of @add matches: its
  * @room instructions go to @code, which @program then borrows.
  */

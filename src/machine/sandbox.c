@@ -212,15 +212,10 @@ static const unsigned long allowed_fcntl[] = {
 	F_GETLK, F_SETLK,	  F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,
 };
 
-/* Allow the call @name where its arguments are as the @count @arguments say. */
 static int allow_call(scmp_filter_ctx filter, const char *name, unsigned count,
 		      const struct scmp_arg_cmp *arguments)
 {
-	int number = seccomp_syscall_resolve_name(name);
-
-	if (number < 0) /* this architecture does not have it */
-		return 0;
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, arguments);
+	return call_filter_rule(filter, SCMP_ACT_ALLOW, name, count, arguments);
 }
 
 static int allow_calls(scmp_filter_ctx filter)

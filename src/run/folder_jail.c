@@ -68,17 +68,6 @@ static const struct mode_call mode_calls[] = {
 /* openat2() and io_uring carry modes where the filter does not see them. */
 static const char *const refused_calls[] = { "openat2", "io_uring_setup" };
 
-/* @action for the call @name where its arguments are as the @count @arguments say. */
-static int add_rule(scmp_filter_ctx filter, uint32_t action, const char *name, unsigned count,
-		    const struct scmp_arg_cmp *arguments)
-{
-	int number = seccomp_syscall_resolve_name(name);
-
-	if (number < 0) /* this architecture does not have it */
-		return 0;
-	return seccomp_rule_add_array(filter, action, number, count, arguments);
-}
-
 /* Refuse the call with all bits of @bits in its mode (under @mask). */
 static int refuse_mode(scmp_filter_ctx filter, const struct mode_call *call, uint64_t mask,
 		       uint64_t bits)
@@ -89,12 +78,12 @@ static int refuse_mode(scmp_filter_ctx filter, const struct mode_call *call, uin
 	int r;
 
 	if (call->flags < 0)
-		return add_rule(filter, refuse, call->name, 1, arguments);
+		return call_filter_rule(filter, refuse, call->name, 1, arguments);
 	arguments[1] = SCMP_CMP((unsigned)call->flags, SCMP_CMP_MASKED_EQ, O_CREAT, O_CREAT);
-	r = add_rule(filter, refuse, call->name, 2, arguments);
+	r = call_filter_rule(filter, refuse, call->name, 2, arguments);
 	/* what has no name yet can be given one */
 	arguments[1] = SCMP_CMP((unsigned)call->flags, SCMP_CMP_MASKED_EQ, O_TMPFILE, O_TMPFILE);
-	return r < 0 ? r : add_rule(filter, refuse, call->name, 2, arguments);
+	return r < 0 ? r : call_filter_rule(filter, refuse, call->name, 2, arguments);
 }
 
 static int refuse_modes(scmp_filter_ctx filter)
@@ -121,7 +110,8 @@ static int refuse_devices(scmp_filter_ctx filter)
 		if (r == 0)
 			r = refuse_mode(filter, &nodes[i], S_IFMT, S_IFBLK);
 	}
-	return r < 0 ? r : add_rule(filter, SCMP_ACT_ERRNO(EINVAL), "renameat2", 1, &whiteout);
+	return r < 0 ? r
+		     : call_filter_rule(filter, SCMP_ACT_ERRNO(EINVAL), "renameat2", 1, &whiteout);
 }
 
 static int add_rules(scmp_filter_ctx filter)
@@ -131,9 +121,9 @@ static int add_rules(scmp_filter_ctx filter)
 	if (r == 0)
 		r = refuse_devices(filter);
 	for (size_t i = 0; r == 0 && i < array_size(answered_calls); i++)
-		r = add_rule(filter, SCMP_ACT_ERRNO(0), answered_calls[i], 0, NULL);
+		r = call_filter_rule(filter, SCMP_ACT_ERRNO(0), answered_calls[i], 0, NULL);
 	for (size_t i = 0; r == 0 && i < array_size(refused_calls); i++)
-		r = add_rule(filter, SCMP_ACT_ERRNO(ENOSYS), refused_calls[i], 0, NULL);
+		r = call_filter_rule(filter, SCMP_ACT_ERRNO(ENOSYS), refused_calls[i], 0, NULL);
 	/* newer than the library; whoever finds it missing falls back to fchmodat() */
 	if (r == 0)
 		r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SYS_fchmodat2, 0, NULL);
