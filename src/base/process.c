@@ -161,6 +161,18 @@ pid_t process_fork(void)
 	return pid;
 }
 
+int process_start_thread(pthread_t *thread, void *(*run)(void *), void *arg, struct error *err)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(thread, NULL, run, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r ? error_set(err, E_FAILED, "cannot start a thread: %s", strerror(r)) : 0;
+}
+
 int process_start(const struct process_spec *spec, pid_t *pid, struct error *err)
 {
 	auto_free int *moved = xcalloc(spec->fd_count, sizeof(int));

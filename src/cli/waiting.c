@@ -3,13 +3,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "cli/table.h"
 
@@ -72,22 +73,10 @@ static void *tell(void *arg)
 	return NULL;
 }
 
-/* The thread hears no signals: they are the work's. */
-static bool start(struct waiting *w)
-{
-	sigset_t all, old;
-	int r;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&w->thread, NULL, tell, w);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r == 0;
-}
-
 void waiting_begin(struct waiting *w, const char *what, waiting_ask_fn ask, void *arg)
 {
 	pthread_condattr_t attributes;
+	struct error ignored = ERROR_INIT;
 
 	*w = (struct waiting){ .what = what, .ask = ask, .arg = arg, .started = clock_ms() };
 	if (!isatty(STDERR_FILENO) || getenv("CI"))
@@ -97,7 +86,7 @@ void waiting_begin(struct waiting *w, const char *what, waiting_ask_fn ask, void
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&w->end, &attributes);
 	(void)pthread_condattr_destroy(&attributes);
-	w->running = start(w);
+	w->running = process_start_thread(&w->thread, tell, w, &ignored) == 0;
 }
 
 void waiting_end(struct waiting *w)

@@ -31,6 +31,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "machine/block.h"
 #include "run/disk_nbd_url.h"
@@ -213,22 +214,6 @@ static int give_authorities(int dir, struct error *err)
 	return fs_replace_file(dir, "ca-cert.pem", text.ptr, text.len, 0644, err);
 }
 
-/* The signals are all the main thread's. */
-static int start_thread(struct nbd_relay *relay, struct error *err)
-{
-	sigset_t all, before;
-	int r;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&relay->thread, NULL, serve_all, relay);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		return error_set(err, E_FAILED, "cannot start a thread: %s", strerror(r));
-	relay->runs = true;
-	return 0;
-}
-
 static int start(struct nbd_relay *relay, int dir, struct plan_nbd *nbd, struct error *err)
 {
 	int r = 0;
@@ -249,7 +234,9 @@ static int start(struct nbd_relay *relay, int dir, struct plan_nbd *nbd, struct 
 	*nbd = (struct plan_nbd){ .dir = dir, .export = relay->url.export };
 	if (relay->url.tls)
 		nbd->tls_name = relay->url.host ? relay->url.host : "localhost";
-	return start_thread(relay, err);
+	r = process_start_thread(&relay->thread, serve_all, relay, err);
+	relay->runs = r == 0;
+	return r;
 }
 
 int disk_nbd_start(const char *text, int dir, struct nbd_relay **relay, struct plan_nbd *nbd,

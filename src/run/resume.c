@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "machine/engine.h"
 #include "machine/migrate.h"
@@ -93,16 +94,16 @@ static void *copy_memory(void *arg)
 int resume_copy_memory(struct session *session, struct error *err)
 {
 	struct resume *resume = &session->resume;
+	int r;
 
 	if (!resume->active)
 		return 0;
 	if (resume->state.memory != memory_size(session->config.memory))
 		return not_as_it_was("memory size", err);
 	resume->memory = session->memory;
-	if (pthread_create(&resume->copier, NULL, copy_memory, resume) != 0)
-		return error_set(err, E_FAILED, "cannot start a thread");
-	resume->copying = true;
-	return 0;
+	r = process_start_thread(&resume->copier, copy_memory, resume, err);
+	resume->copying = r == 0;
+	return r;
 }
 
 static int wait_for_memory(struct resume *resume, struct error *err)
