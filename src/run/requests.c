@@ -115,36 +115,37 @@ void request_fail(struct request *request, const struct error *err)
 	begin_answer(request);
 }
 
-static void freeze(struct request *request)
+/* "ok", or why not. */
+static void answer_result(struct request *request, int r, const struct error *err)
 {
-	struct session *session = request->requests->session;
-	struct error err = ERROR_INIT;
 	struct str ok = { .ptr = (char[]){ "ok" }, .len = 2 };
-	int r = manage_check_lock(&session->vm, &request->input, &err);
 
-	if (r == 0)
-		r = session_freeze(session, &err);
 	/* QEMU has gone, and so will we: that is the answer */
 	if (r == -EPIPE || r == -ECONNRESET)
 		request_drop(request);
 	else if (r < 0)
-		request_fail(request, &err);
+		request_fail(request, err);
 	else
 		request_answer(request, &ok);
+}
+
+static void freeze(struct request *request)
+{
+	struct session *session = request->requests->session;
+	struct error err = ERROR_INIT;
+	int r = manage_check_lock(&session->vm, &request->input, &err);
+
+	if (r == 0)
+		r = session_freeze(session, &err);
+	answer_result(request, r, &err);
 }
 
 static void draw_screen(struct request *request)
 {
 	struct error err = ERROR_INIT;
-	struct str ok = { .ptr = (char[]){ "ok" }, .len = 2 };
 	int r = desk_screenshot(request->requests->session, request->input.lock, &err);
 
-	if (r == -EPIPE || r == -ECONNRESET)
-		request_drop(request);
-	else if (r < 0)
-		request_fail(request, &err);
-	else
-		request_answer(request, &ok);
+	answer_result(request, r, &err);
 }
 
 static void dispatch(struct request *request)
