@@ -50,6 +50,16 @@ class Host:
         """As `make install-caps` does."""
         return self.run(ROOT / "scripts/install-caps", self.place / "linzer-net")
 
+    def add_caller(self, name, form, first_uid):
+        """An account for who calls Linzer as root, with linzer-net's capabilities ("caps") or "none". -> uid"""
+        if form == "root":
+            return 0
+        if form == "caps":
+            self.install_capabilities()
+        uid = first_uid + self.lab.number
+        self.add_user(name, uid, "linzer")
+        return uid
+
     def add_user(self, name, uid, *groups):
         """An account; of `groups` it becomes a member."""
         with open(self.lab.etc / "passwd", "a") as file:

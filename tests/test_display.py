@@ -486,6 +486,10 @@ class User:
             os.chown(path, self.UID, self.UID)
         assert self.start("create", "--linux", "--disk-size", "1", "vm").wait(60) == 0
 
+    def sits_at(self, desktop):
+        cookies = self.give("cookies", desktop.cookies.read_bytes())
+        self.settings.update(desktop.settings, XAUTHORITY=str(cookies))
+
     def give(self, name, content=None):
         path = self.home / name
         if content is not None:
@@ -559,8 +563,7 @@ class TestWindow:
 
     def test_an_ordinary_user_has_one(self, linzer, desktop, user):
         """The same user's QEMU; the X server lets in only who has its cookie, which is the user's."""
-        cookies = user.give("cookies", desktop.cookies.read_bytes())
-        user.settings.update(desktop.settings, XAUTHORITY=str(cookies))
+        user.sits_at(desktop)
         child = user.start("run", "--graphics", "--vnc-experimental", "--net-none", "vm")
         match = re.fullmatch(rfb.LINE, first_line(child).rstrip("\n"))
         eventually(lambda: WINDOW in desktop.windows(), 60)
@@ -575,8 +578,7 @@ class TestWindow:
         assert (child.returncode, out, err) == (0, "Stopping VM...\n", "")
 
     def test_a_sound_server_that_has_died_is_done_without(self, linzer, desktop, user):
-        cookies = user.give("cookies", desktop.cookies.read_bytes())
-        user.settings.update(desktop.settings, XAUTHORITY=str(cookies))
+        user.sits_at(desktop)
         (linzer.home / "pulse").mkdir(mode=0o700)
         user.give("pulse")
         with socket.socket(socket.AF_UNIX) as server:
@@ -588,8 +590,7 @@ class TestWindow:
 
     def test_a_sound_server_is_spoken_to(self, linzer, desktop, user):
         """As libpulse begins: a frame on no channel, with credentials. Refused, the run ends with one line."""
-        cookies = user.give("cookies", desktop.cookies.read_bytes())
-        user.settings.update(desktop.settings, XAUTHORITY=str(cookies))
+        user.sits_at(desktop)
         (linzer.home / "pulse").mkdir(mode=0o700)
         user.give("pulse")
         with socket.socket(socket.AF_UNIX) as server:

@@ -58,11 +58,7 @@ class Patient(Person):
 def patient(request, tmp_path_factory):
     with host(tmp_path_factory.mktemp("lab")) as there:
         shutil.copy(BUILD / "linzer-oci", there.place)
-        uid = FIRST_UID + there.lab.number if request.param != "root" else 0
-        if request.param == "caps":
-            there.install_capabilities()
-        if uid:
-            there.add_user("mia", uid, "linzer")
+        uid = there.add_caller("mia", request.param, FIRST_UID)
         patient = Patient(there, "mia", uid)
         patient.form = request.param
         patient("create", "--linux", "--disk-size", 1, "one", check=True)

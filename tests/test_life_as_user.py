@@ -35,11 +35,7 @@ FIRST_UID = 61000
 def person(request, image_home, tmp_path_factory):
     """Who calls linzer; its home holds the guest image as the VM "debian"."""
     with host(tmp_path_factory.mktemp("lab")) as there:
-        uid = FIRST_UID + there.lab.number if request.param != "root" else 0
-        if request.param == "caps":
-            there.install_capabilities()
-        if uid:
-            there.add_user("mia", uid, "linzer")
+        uid = there.add_caller("mia", request.param, FIRST_UID)
         person = Person(there, "mia", uid)
         person.form, person.resolver = request.param, Resolver(there.lab)
         subprocess.run(["cp", "-a", "--sparse=always", image_home / "vms/debian", person.home / "vms"], check=True)
