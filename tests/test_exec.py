@@ -245,11 +245,16 @@ def test_output_without_end_takes_no_memory_here(running, impostor):
 def guest(guests):
     """A running VM that this module's tests share."""
     start(guests, "execs", "--no-graphics")
+    guests("exec", "execs", "touch", "/tmp/first", check=True)
     yield "execs"
     end(guests, "execs")
 
 
 class TestInAGuest:
+    def test_what_the_first_command_leaves_in_tmp_stays(self, guests, guest):
+        guests("exec", guest, "sudo", "systemctl", "is-system-running", "--wait")  # the end of the boot
+        assert guests("exec", guest, "ls", "/tmp/first").stdout == "/tmp/first\n"
+
     def test_env_workdir_and_detach(self, guests, guest):
         done = guests("exec", "-e", "ONE=1", "-w", "/tmp", guest, "sh", "-c", "echo $ONE; pwd", check=True)
         assert done.stdout == "1\n/tmp\n"

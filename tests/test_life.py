@@ -235,12 +235,14 @@ class TestRunning:
 
     def test_guest_reboot_keeps_run_and_agent(self, guests, web):
         boot = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", check=True).stdout
+        guests("exec", web, "touch", "/tmp/before", check=True)
         guests("exec", web, "sudo", "systemctl", "reboot")
 
         def rebooted():
             now = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", timeout=BOOT)
             return now.returncode == 0 and now.stdout != boot
         eventually(rebooted)
+        assert guests("exec", web, "test", "-e", "/tmp/before").returncode == 1
         assert guests("ip", "--wait", 60, web).returncode == 0
 
 
