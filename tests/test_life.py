@@ -72,7 +72,7 @@ def ssh(address, *command, **options):
 def ssh_once(address, *command, **options):
     return subprocess.run(
         ["sshpass", "-p", "admin", "ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-         "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", "-o", "ConnectTimeout=20",
+         "-F", "none", "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", "-o", "ConnectTimeout=20",
          f"admin@{address}", *command], capture_output=True, text=True, timeout=120, **options)
 
 
