@@ -3,9 +3,14 @@
 
 The host's side is build/src/agent/agent-relay-stand-in, which is src/agent/relay.c as `run` has
 it; commands go through `linzer exec` to a stand-in VM whose control.sock it serves.
+
+The agent asks a login shell for the environment of commands. The home of whoever runs the tests, and what this machine
+does at a login, are no part of that: as root the agent sees a home, accounts and a profile of the test's own. An
+ordinary user of the tests has a home of his own in any case (scripts/as-user).
 """
 
 import os
+import pathlib
 import pwd
 import subprocess
 
@@ -15,6 +20,12 @@ from conftest import BUILD, ROOT
 
 AGENT = BUILD / "linzer-agent"
 RELAY = BUILD / "src" / "agent" / "agent-relay-stand-in"
+# "$1" holds what replaces the files of /etc that this machine has; what follows is executed
+OWN_ETC = """for file in passwd profile environment default/locale; do
+	[ ! -e "/etc/$file" ] || mount --bind "$1/$(basename "$file")" "/etc/$file" || exit
+done
+shift; exec "$@"
+"""
 
 
 class Stage:
@@ -24,6 +35,7 @@ class Stage:
         self.linzer = linzer
         self.port = linzer.home / "port"
         self.children = []
+        self.etc = linzer.home.parent / "etc"
         self.relay = self.start(RELAY, self.port, linzer.vm("vm") / "control.sock",
                                 stdout=subprocess.PIPE, text=True)
         while not self.port.exists():
@@ -35,8 +47,21 @@ class Stage:
         self.children.append(child)
         return child
 
+    def own_etc(self):
+        """Words that begin the agent's command: in a mount namespace that ends with it."""
+        home = self.etc.with_name("user")
+        for directory in (self.etc, home):
+            directory.mkdir(exist_ok=True)
+        for name in ("profile", "environment", "locale"):
+            (self.etc / name).touch()
+        others = [line for line in pathlib.Path("/etc/passwd").read_text().splitlines() if line.split(":")[2] != "0"]
+        (self.etc / "passwd").write_text("\n".join([f"root:x:0:0::{home}:/bin/bash", *others, ""]))
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", OWN_ETC, "sh", self.etc]
+
     def start_agent(self):
-        agent = self.start(AGENT, "--device", self.port, "--no-vsock", "--user", pwd.getpwuid(os.geteuid()).pw_name)
+        words = self.own_etc() if os.geteuid() == 0 else []
+        agent = self.start(*words, AGENT, "--device", self.port, "--no-vsock", "--user",
+                           pwd.getpwuid(os.geteuid()).pw_name)
         assert self.relay.stdout.readline() == "ready\n"
         return agent
 

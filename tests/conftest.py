@@ -23,6 +23,17 @@ for number in (signal.SIGHUP, signal.SIGTERM):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What a person's own environment says (proxies, credentials, languages, programs under the home) is no part of a test.
+KEPT = {"HOME", "USER", "LOGNAME", "PATH", "TMPDIR", "TEST_DIR", "BUILD", "TEST_IMAGE_HOME", "LINZER_TESTS_AS",
+        "ASAN_OPTIONS", "UBSAN_OPTIONS", "PYTEST_CURRENT_TEST"}
+if os.geteuid() != 0:
+    KEPT.add("XDG_RUNTIME_DIR")  # of scripts/as-user
+for name in set(os.environ) - KEPT:
+    del os.environ[name]
+os.environ["LANG"] = "C.UTF-8"
+os.environ["PATH"] = ":".join(directory for directory in os.environ["PATH"].split(":")
+                              if not pathlib.Path(directory).is_relative_to(pathlib.Path.home()))
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
 
@@ -46,8 +57,7 @@ class Linzer:
         self.before = []  # what every call begins with: words that execute the rest
 
     def environment(self, **extra):
-        env = {k: v for k, v in os.environ.items() if k not in ("TART_HOME", "VETU_HOME", "CI", "DISPLAY", "WAYLAND_DISPLAY")}
-        env.update(TART_HOME=str(self.home), **self.settings)
+        env = {**os.environ, "HOME": str(self.home.parent), "TART_HOME": str(self.home), **self.settings}
         env.update(extra)
         return {k: v for k, v in env.items() if v is not None}
 
@@ -113,19 +123,13 @@ def linzer(tmp_path):
         program.end()
 
 
-# what a machine may have set that changes where registries and credentials are looked for
-TRANSFER_ENVIRONMENT = """http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY DOCKER_CONFIG
-REGISTRY_AUTH_FILE XDG_RUNTIME_DIR XDG_CONFIG_HOME SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE TART_NO_AUTO_PRUNE
-TART_REGISTRY_USERNAME TART_REGISTRY_PASSWORD TART_REGISTRY_HOSTNAME""".split()
-
-
 @pytest.fixture
 def oci(linzer, tmp_path):
     """The program in an environment without credentials and proxies, quick to lose its patience."""
     user = tmp_path / "user"
     user.mkdir()
     linzer.user = user
-    linzer.settings = {**dict.fromkeys(TRANSFER_ENVIRONMENT), "HOME": str(user), "LINZER_STALL_SECONDS": "2",
+    linzer.settings = {"XDG_RUNTIME_DIR": None, "HOME": str(user), "LINZER_STALL_SECONDS": "2",
                        "LINZER_RETRY_BASE_MS": "10"}
     return linzer
 

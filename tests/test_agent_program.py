@@ -252,3 +252,11 @@ def test_a_broken_frame_is_survived(port):
     host.read_until(frame(4, MAGIC))
     host.greet()
     opens_a_stream(host)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's accounts are replaced (agent_stage.py)")
+def test_the_stage_is_not_the_home_of_whoever_runs_the_tests(stage):
+    """What those have in their profiles is nothing that these tests may depend on."""
+    home = stage.etc.with_name("user")
+    (home / ".profile").write_text("export OWN=profile\n")
+    assert stage.exec("vm", "sh", "-c", "echo $HOME $OWN; pwd").stdout == f"{home} profile\n{home}\n"

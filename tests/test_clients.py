@@ -26,7 +26,7 @@ from test_life import BOOT, alive, eventually, runtime, ssh_once
 from test_partitions import SFDISK
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the clients dial the guest, by the host's bridge")
-SSH = """sshpass -p admin ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
+SSH = """sshpass -p admin ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
 -o PubkeyAuthentication=no -o ConnectTimeout=20""".replace("\n", " ")
 QUIET = ("ip", "get", "list", "fqn")  # their output is parsed with what is on the standard error
 OWNER = 61920  # of folders; no account

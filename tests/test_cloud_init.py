@@ -45,7 +45,7 @@ def login(linzer, name, user, key):
     """Does sshd take the key? In the end or never."""
     where = ["-p", str(runtime(linzer, name)["exposed"][0]["host"]), f"{user}@127.0.0.1"] if FORM == "none" else \
         [f"{user}@" + linzer("ip", "--wait", 60, name, check=True).stdout.strip()]
-    ssh = ["ssh", "-i", key, *("-o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o ConnectTimeout=20 "
+    ssh = ["ssh", "-F", "none", "-i", key, *("-o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o ConnectTimeout=20 "
                                "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR").split(), *where, "id", "-un"]
     done = None
 

@@ -18,6 +18,7 @@ from test_life import alive, eventually, interfaces, nft_tables, runtime, status
 # of a user with no privilege the network is more processes
 NETWORK = ("linzer-net",) if FORM != "none" else ("linzer-net", "linzer-talker", "linzer-holder", "linzer-outside",
                                                   "passt", "passt.avx2")
+PROGRAMS = ("linzer", "qemu-system-x86", *NETWORK)
 
 
 def processes(*names):
@@ -45,13 +46,14 @@ def what_runs(*names):
 
 
 def picture(linzer):
-    """Everything that could leak, on the host and in the home."""
+    """Everything that could leak, on the host and in the home, when no VM runs. Processes of a network end after the
+    VM that they were for."""
+    eventually(lambda: not processes(*PROGRAMS), 30, lambda: what_runs(*PROGRAMS))
     return {
         "interfaces": interfaces(),
         "tables": nft_tables(),
         "routes": subprocess.check_output(["ip", "route", "show", "table", "all"], text=True),
         "neighbours": subprocess.check_output(["ip", "neigh"], text=True),
-        "processes": processes("linzer", "qemu-system-x86", *NETWORK),
         "files": sorted(str(p.relative_to(linzer.home)) for p in linzer.home.rglob("*")
                         if p.name not in (".accessed", "console.log", "run.log", "efivars.fd", "last-ip", ".lock")),
         "uids": [p for p in pathlib.Path("/run/linzer/uid").glob("*") if locked(p)],

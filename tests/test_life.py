@@ -3,8 +3,12 @@
 
 As root, and by scripts/as-user as an ordinary user with capabilities or with none. Without, SSH goes by an exposed
 port, and no service of the host's can be reached from a guest.
+
+A second guest and a fork of the first run in the foreground, and end as guests end. Where it does not matter what the
+guest is, it is the mini guest, which boots to its agent in a fraction of the time.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,6 +20,7 @@ import time
 
 import pytest
 
+import mini_guest
 from conftest import FORM
 
 BOOT = 240  # seconds; a boot takes 15-25 s on an idle machine, under TCG
@@ -72,7 +77,7 @@ def ssh(address, *command, **options):
 def ssh_once(address, *command, **options):
     return subprocess.run(
         ["sshpass", "-p", "admin", "ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-         "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", "-o", "ConnectTimeout=20",
+         "-F", "none", "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", "-o", "ConnectTimeout=20",
          f"admin@{address}", *command], capture_output=True, text=True, timeout=120, **options)
 
 
@@ -95,6 +100,30 @@ def start(linzer, name, *options):
 def end(linzer, name):
     linzer("stop", name, "--timeout", 1)
     linzer("delete", name, check=True)
+
+
+def agent_is_ready(linzer, name):
+    try:
+        return runtime(linzer, name)["agentReady"]
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def in_foreground(linzer, name):
+    """`run`, its output two pipes, from when the agent is there. Then the VM is deleted, whatever it does."""
+    options = [f"--net-softnet-expose={next(PORTS)}:22"] if FORM == "none" else []
+    child = linzer.start("run", "--no-graphics", *options, name, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True)
+    try:
+        eventually(lambda: child.poll() is not None or agent_is_ready(linzer, name))
+        assert child.poll() is None, child.communicate()
+        yield child
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        eventually(lambda: linzer("delete", name).returncode == 0, 10)
 
 
 @pytest.fixture(scope="module")
@@ -205,38 +234,10 @@ class TestRunning:
     def test_logs_print_the_console(self, guests, web):
         assert "Linux" in guests("logs", web, check=True).stdout
 
-    def test_vms_do_not_reach_each_other(self, guests, web):
-        start(guests, "neighbour")
-        try:
-            other = guests("ip", "--wait", 60, "neighbour", check=True).stdout.strip()
-            assert ssh_to(guests, "neighbour", "true").returncode == 0  # the host does reach it
-            for path in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"):  # made at first boot
-                identity = {guests("exec", name, "cat", path, check=True).stdout for name in (web, "neighbour")}
-                assert len(identity) == 2, path
-            assert guests("exec", web, "sh", "-c", "ls /etc/ssh/*.pub").stdout == "/etc/ssh/ssh_host_ed25519_key.pub\n"
-            done = guests("exec", web, "ping", "-c", "2", "-W", "2", other)
-            assert done.returncode == 1 and " 0 received" in done.stdout, done
-            done = guests("exec", web, "curl", "-m", "4", f"http://{other}:22/")
-            assert done.returncode in (7, 28), done
-        finally:
-            end(guests, "neighbour")
-
-    def test_clone_of_a_running_vm(self, guests, web):
-        guests("exec", web, "sh", "-c", "echo before > marker; sync", check=True)
-        guests("clone", web, "fork", check=True)
-        try:
-            guests("exec", web, "sh", "-c", "echo after > marker; sync", check=True)
-            guests("run", "--wait-ready", "fork", check=True, timeout=BOOT)
-            assert guests("exec", "fork", "cat", "marker", check=True).stdout == "before\n"
-            assert guests("exec", web, "cat", "marker", check=True).stdout == "after\n"
-            assert runtime(guests, "fork")["mac"] != runtime(guests, web)["mac"]
-        finally:
-            end(guests, "fork")
-
     def test_guest_reboot_keeps_run_and_agent(self, guests, web):
         boot = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", check=True).stdout
         guests("exec", web, "touch", "/tmp/before", check=True)
-        guests("exec", web, "sudo", "systemctl", "reboot")
+        guests("exec", web, "sudo", "systemctl", "reboot", timeout=BOOT)  # it may end with the guest's agent
 
         def rebooted():
             now = guests("exec", web, "cat", "/proc/sys/kernel/random/boot_id", timeout=BOOT)
@@ -246,33 +247,69 @@ class TestRunning:
         assert guests("ip", "--wait", 60, web).returncode == 0
 
 
-class TestEnds:
-    @pytest.fixture
-    def run(self, guests):
-        """Runs a fresh clone in the foreground; gives its Popen when the agent answers."""
-        name = "short"
-        guests("clone", "debian", name, check=True)
-        child = guests.start("run", "--no-graphics", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        eventually(lambda: child.poll() is not None or guests("exec", name, "true").returncode == 0)
-        assert child.poll() is None, child.communicate()
-        yield child
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-        eventually(lambda: guests("delete", name).returncode == 0, 10)
+class TestNeighbour:
+    """A second guest; the last test ends it."""
 
-    def test_guest_powers_off(self, guests, run):
-        guests("exec", "short", "sudo", "systemctl", "poweroff")
-        out, err = run.communicate(timeout=BOOT)
-        assert (run.returncode, out, err) == (0, "guest has stopped the virtual machine\n", "")
-        assert not (guests.vm("short") / "control.sock").exists()
+    @pytest.fixture(scope="class")
+    def neighbour(self, guests):
+        guests("clone", "debian", "neighbour", check=True)
+        with in_foreground(guests, "neighbour") as run:
+            yield run
 
-    def test_stop_is_graceful(self, guests, run):
-        done = guests("stop", "short", "--timeout", 60)
-        out, err = run.communicate(timeout=10)
+    def test_each_guest_has_its_identity(self, guests, web, neighbour):
+        for path in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"):  # made at first boot
+            identity = {guests("exec", name, "cat", path, check=True).stdout for name in (web, "neighbour")}
+            assert len(identity) == 2, path
+        assert guests("exec", web, "sh", "-c", "ls /etc/ssh/*.pub").stdout == "/etc/ssh/ssh_host_ed25519_key.pub\n"
+
+    def test_vms_do_not_reach_each_other(self, guests, web, neighbour):
+        other = guests("ip", "--wait", 60, "neighbour", check=True).stdout.strip()
+        assert ssh_to(guests, "neighbour", "true").returncode == 0  # the host does reach it
+        done = guests("exec", web, "ping", "-c", "2", "-W", "2", other)
+        assert done.returncode == 1 and " 0 received" in done.stdout, done
+        done = guests("exec", web, "curl", "-m", "4", f"http://{other}:22/")
+        assert done.returncode in (7, 28), done
+
+    def test_stop_is_graceful(self, guests, neighbour):
+        done = guests("stop", "neighbour", "--timeout", 60)
+        out, err = neighbour.communicate(timeout=10)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert (run.returncode, err) == (0, "")
+        assert (neighbour.returncode, err) == (0, "")
         assert out == "Requesting guest OS to stop...\nguest has stopped the virtual machine\n"
+
+
+class TestFork:
+    """A clone of the running VM; the last test ends it."""
+
+    @pytest.fixture(scope="class")
+    def fork(self, guests, web):
+        guests("exec", web, "sh", "-c", "echo before > marker; sync", check=True)
+        guests("clone", web, "fork", check=True)
+        guests("exec", web, "sh", "-c", "echo after > marker; sync", check=True)
+        with in_foreground(guests, "fork") as run:
+            yield run
+
+    def test_clone_of_a_running_vm(self, guests, web, fork):
+        assert guests("exec", "fork", "cat", "marker", check=True).stdout == "before\n"
+        assert guests("exec", web, "cat", "marker", check=True).stdout == "after\n"
+        assert runtime(guests, "fork")["mac"] != runtime(guests, web)["mac"]
+
+    def test_guest_powers_off(self, guests, fork):
+        guests("exec", "fork", "sudo", "systemctl", "poweroff", timeout=BOOT)
+        out, err = fork.communicate(timeout=BOOT)
+        assert (fork.returncode, out, err) == (0, "guest has stopped the virtual machine\n", "")
+        assert not (guests.vm("fork") / "control.sock").exists()
+
+
+class TestEnds:
+    """What no guest has a part in."""
+
+    @pytest.fixture
+    def run(self, guests, image_home):
+        guests("create", "--from-image", mini_guest.image(image_home), "short", check=True)
+        guests("set", "short", "--cpu", 1, "--memory", 512, check=True)
+        with in_foreground(guests, "short") as child:
+            yield child
 
     def test_sigint_stops_at_once(self, guests, run):
         run.send_signal(signal.SIGINT)
