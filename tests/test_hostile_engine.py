@@ -154,15 +154,32 @@ def test_an_engine_that_does_not_quit_is_killed(linzer, vm, engine):
     assert child.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
-    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stderr=subprocess.DEVNULL)
+def has_engine(child):
     children = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    until(lambda: any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-                      for pid in children.read_text().split()))
+    return any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+               for pid in children.read_text().split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
+    """... as it ends a VM that has started, and nothing is left."""
+    before = {path.name for path in linzer.vm(vm).iterdir()}
+    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    until(lambda: has_engine(child))
     child.send_signal(number)
-    assert child.wait(30) != 0  # the handshake alone would last a minute
+    assert child.communicate(timeout=30) == ("Stopping VM...\n", "")  # the handshake alone would last a minute
+    assert child.returncode == 0
     assert not running(linzer, vm)
+    left = {path.name for path in linzer.vm(vm).iterdir()} - before
+    assert left - {"efivars.fd", ".lock", "console.log", ".accessed", "last-ip"} == set()
+
+
+def test_a_start_that_hangs_is_stopped_by_stop(linzer, vm, engine):
+    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stdout=subprocess.PIPE, text=True)
+    until(lambda: has_engine(child))
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert (child.communicate(timeout=30)[0], child.returncode) == ("Stopping VM...\n", 0)
 
 
 def test_last_words_are_made_printable(linzer, vm, engine):

@@ -131,10 +131,7 @@ const char *session_without_arguments(const char *line);
 /* What --disk opened and made, after QEMU's end. */
 void session_close_extras(struct session *session);
 int session_launch(struct session *session, struct error *err) must_use_;
-/*
- * Serve until the end. Return: the exit status. Before, a signal ends the process as SIGKILL
- * would, which every stage must bear anyway.
- */
+/* Serve until the end. Return: the exit status. Before, signals are signals.h's. */
 int session_supervise(struct session *session, struct error *err) must_use_;
 /* Of session_launch(): start the cards, of which taps[] are the caller's, for the plan. */
 int session_start_cards(struct session *session, int *taps, struct error *err) must_use_;

@@ -43,6 +43,7 @@
 #include "run/dir_archive.h"
 #include "run/net_options.h"
 #include "run/run.h"
+#include "run/signals.h"
 #include "run/suspend.h"
 #include "run/wake.h"
 #include "store/manage.h"
@@ -409,19 +410,6 @@ static void init_timer(struct session *session, uv_timer_t *timer)
 	timer->data = session;
 }
 
-/* A shell's "run &" ignores SIGINT, which `stop` needs. */
-static void hear_signals(void)
-{
-	struct sigaction old;
-	sigset_t none;
-
-	for (size_t i = 0; i < 2; i++)
-		if (sigaction(signal_numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
-			(void)signal(signal_numbers[i], SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* From here on, signals are the loop's. What nohup ignores stays ignored. */
 static void watch_signals(struct session *session)
 {
@@ -474,7 +462,7 @@ int run_session_init(struct session *session, struct error *err)
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
 	}
-	hear_signals();
+	signals_hear();
 	return 0;
 }
 
@@ -514,6 +502,7 @@ static void close_loop(struct session *session)
 
 void run_session_release(struct session *session)
 {
+	signals_hold();
 	end_qemu(session);
 	close_loop(session);
 	console_release(&session->console);
