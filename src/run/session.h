@@ -34,6 +34,7 @@
 #include "run/network.h"
 #include "run/requests.h"
 #include "run/resume.h"
+#include "run/suspend.h"
 #include "store/config.h"
 #include "store/disk.h"
 #include "store/runtime.h"
@@ -76,6 +77,7 @@ struct session {
 	struct resume resume;
 	struct errand waking; /* wake.c */
 	struct errand leaving; /* suspend.c: the guest lets go of its folders */
+	struct suspending suspending;
 	struct strings parts; /* that make the machine (plan.h) */
 	struct folders folders;
 	struct network network;

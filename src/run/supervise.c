@@ -278,7 +278,7 @@ static void on_folders_gone(void *arg, const char *why)
 {
 	const struct session *session = arg;
 
-	if (session->end == END_NOT_YET && !session->guest_shut_down)
+	if (session->end == END_NOT_YET && !session->guest_shut_down && !session->suspending.active)
 		(void)fprintf(stderr, "%s\n", why);
 }
 
@@ -434,6 +434,7 @@ int run_session_init(struct session *session, struct error *err)
 		.resume = RESUME_INIT,
 		.waking = ERRAND_INIT,
 		.leaving = ERRAND_INIT,
+		.suspending = SUSPENDING_INIT,
 		.parts = VEC_INIT,
 		.memory = -1,
 		.folders = FOLDERS_INIT,
@@ -458,6 +459,7 @@ int run_session_init(struct session *session, struct error *err)
 	init_timer(session, &session->runtime_timer);
 	init_timer(session, &session->link_timer);
 	init_timer(session, &session->desk.timer);
+	init_timer(session, &session->suspending.timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
@@ -514,6 +516,7 @@ void run_session_release(struct session *session)
 	dir_archives_release(session->options->archives);
 	errand_release(&session->waking);
 	errand_release(&session->leaving);
+	suspend_release(session);
 	resume_release(&session->resume);
 	strings_release(&session->parts);
 	cleanup_close_(&session->memory);
