@@ -5,9 +5,9 @@
  *
  * First the guest gives back what no state can have in it, for which it may take its time: the loop
  * goes on meanwhile. Then it is stopped, which also writes all that its disks have in flight; QEMU
- * writes its devices' state, and we the memory. From the moment at which the state has its name QEMU
- * must not execute the guest any more, so it is killed: nothing of it is needed. Before, whatever
- * fails lets the guest go on as if nothing had been.
+ * writes its devices' state, and we the memory. From the moment at which the state has its name
+ * QEMU must not execute the guest any more, so it is killed: nothing of it is needed. Before,
+ * whatever fails lets the guest go on as if nothing had been.
  */
 
 #include "run/suspend.h"
