@@ -243,6 +243,42 @@ powered_off()
             0, "pausing VM to take a snapshot...\nguest has stopped the virtual machine\n", "")
 
 
+def test_a_screen_that_is_drawn_late_holds_nothing_up(linzer, vm, engine):
+    """While QEMU draws, the relay answers an agent that begins anew; who wants a picture hears when it is done."""
+    body = """
+greet()
+hello()
+console.sendall(b'up')
+obey('add-fd')
+drawing = hear('screendump')
+port.sendall(frame(4, MAGIC))
+hello()
+say({"error": {"class": "GenericError", "desc": "no screen"}, "id": drawing})
+obey('remove-fd')
+hear('quit')
+sys.exit(0)
+"""
+    child = linzer.start("run", vm, env=engine(body), stdout=subprocess.DEVNULL)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    done = linzer("screenshot", vm, "-")
+    assert (done.returncode, done.stderr) == (1, "VM \"vm\" cannot screenshot: 'screendump' failed: no screen\n")
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert child.wait(60) == 0
+
+
+def test_an_engine_that_draws_for_ever_is_stopped(linzer, vm, engine):
+    body = "greet()\nconsole.sendall(b'up')\nobey('add-fd')\nhear('screendump')\nconsole.sendall(b'!')\ntime.sleep(600)\n"
+    child = linzer.start("run", vm, env=engine(body), stdout=subprocess.PIPE, text=True)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    asking = linzer.start("screenshot", vm, "-", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: linzer("logs", vm).stdout == "up!")
+    child.send_signal(signal.SIGINT)
+    # that it is being stopped is said before anybody gives the picture up
+    assert child.stdout.readline() == "Stopping VM...\n" and asking.poll() is None
+    assert child.wait(60) == 0
+    assert asking.wait(60) == 2  # it does not run (any more)
+
+
 def test_last_words_are_made_printable(linzer, vm, engine):
     for how in ("", "greet()\n"):
         done = linzer("run", vm, env=engine(how + "os.write(2, b'\\x1b[2J\\xc2\\x9b2Jbad\\n')\nos._exit(1)\n"))

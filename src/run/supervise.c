@@ -4,8 +4,7 @@
  * Theory of operation
  *
  * Nothing here waits for QEMU, which may be its guest's by now: commands are posted. Only a
- * freeze (freeze.c), a suspend (suspend.c) and a picture of the screen (vnc.c) have to wait, and
- * bound it.
+ * freeze (freeze.c) and a suspend (suspend.c) have to wait, and bound it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
  * stderr, virtiofsd's end, the network keepers' sockets, the console, manage.sock, and (inside the
