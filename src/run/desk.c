@@ -21,10 +21,11 @@
 #include "base/fs.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "run/engine_parts.h"
 #include "run/run.h"
 #include "run/session.h"
 
-enum { HELP_MAX = 16 * 1024, HELP_MS = 20000, COOKIES_MAX = 64 * 1024, FIRST_FD = 3 };
+enum { COOKIES_MAX = 64 * 1024, FIRST_FD = 3 };
 
 static const char *setting(const char *name)
 {
@@ -48,23 +49,6 @@ static bool has_line(const char *text, const char *word)
 	return false;
 }
 
-/* What QEMU prints of @option (-display, -audiodev): the kinds that are installed, one a line. */
-static int ask_kinds(const struct session *session, const char *option, struct str *kinds,
-		     struct error *err)
-{
-	const char *const argv[] = { session->engine.program, option, "help", NULL };
-	const struct process_spec spec = {
-		.argv = argv,
-		.drop = session->identity.drop,
-		.uid = session->identity.uid,
-		.gid = session->identity.uid,
-		.no_new_privs = true,
-	};
-	int r = process_run(&spec, NULL, kinds, HELP_MAX, NULL, HELP_MS, err);
-
-	return r < 0 ? r : 0;
-}
-
 /* Another user's QEMU can be let into an X server only. */
 static bool has_desktop(const struct session *session)
 {
@@ -85,7 +69,7 @@ static int plan_window(struct session *session, struct error *err)
 	static const char missing[] = "QEMU here has no window: install the package "
 				      "'qemu-system-gui', or use --no-graphics";
 	auto_str kinds = STR_INIT;
-	int r = ask_kinds(session, "-display", &kinds, err);
+	int r = engine_ask(session, "-display", "help", &kinds, NULL, err);
 
 	if (r < 0)
 		return r;
@@ -157,18 +141,36 @@ static int plan_sound(struct session *session, struct error *err)
 	int r;
 
 	session->plan.microphone = !session->options->desk.no_audio;
-	if (session->options->desk.no_audio || session->plan.window == WINDOW_NONE ||
-	    session->identity.drop || !dir || !is_served(dir))
+	if (session->plan.sound == SOUND_NO_CARD || session->options->desk.no_audio ||
+	    session->plan.window == WINDOW_NONE || session->identity.drop || !dir ||
+	    !is_served(dir))
 		return 0;
-	r = ask_kinds(session, "-audiodev", &kinds, err);
+	r = engine_ask(session, "-audiodev", "help", &kinds, NULL, err);
 	if (r < 0 || !has_line(kinds.ptr, "pa"))
-		return r;
+		return r < 0 ? r : 0;
 	session->desk.sound = fs_open(AT_FDCWD, dir, O_PATH | O_DIRECTORY, err);
 	if (session->desk.sound < 0)
 		return session->desk.sound;
 	session->plan.sound = SOUND_PULSE;
 	session->plan.sound_fd = session->desk.sound;
 	return 0;
+}
+
+/* What this QEMU has not, the VM goes without. */
+static void leave_out(struct session *session)
+{
+	const struct engine_parts parts = engine_parts_find(session);
+
+	if (!parts.clipboard && session->plan.clipboard) {
+		session->plan.clipboard = false;
+		(void)fputs("QEMU here has no 'qemu-vdagent': there is no shared clipboard\n",
+			    stderr);
+	}
+	if (!parts.sound_card) {
+		session->plan.sound = SOUND_NO_CARD;
+		if (!session->options->desk.no_audio)
+			(void)fputs("QEMU here has no 'intel-hda': there is no sound\n", stderr);
+	}
 }
 
 int desk_plan(struct session *session, struct error *err)
@@ -185,6 +187,7 @@ int desk_plan(struct session *session, struct error *err)
 	plan->clipboard = !options->no_clipboard;
 	plan->grab_keys = options->capture_system_keys;
 	plan->vnc = options->vnc_experimental;
+	leave_out(session);
 	if (wants_window(session))
 		r = plan_window(session, err);
 	if (r == 0 && plan->window != WINDOW_NONE && session->identity.drop)
