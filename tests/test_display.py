@@ -545,6 +545,16 @@ class TestWindow:
         assert done.stderr.startswith("failed to start the VM: ")
         assert done.stderr.endswith("; --no-graphics runs it without a window\n")
 
+    def test_only_this_displays_cookie_is_handed_over(self, linzer, vm, desktop):
+        its_own = desktop.cookies.read_bytes()
+        name, number = os.uname().nodename.encode(), b"77"
+        desktop.cookies.write_bytes(its_own + b"".join(
+            struct.pack(">H", len(field)) + field if isinstance(field, bytes) else struct.pack(">H", field)
+            for field in (256, name, number, b"MIT-MAGIC-COOKIE-1", b"another secret..")))
+        run_in_window(linzer, vm, desktop)
+        fds = pathlib.Path(f"/proc/{runtime(linzer, vm)['qemuPid']}/fd")
+        assert [fd.read_bytes() for fd in fds.iterdir() if "memfd:cookies" in os.readlink(fd)] == [its_own]
+
     def test_qemu_stays_in_its_sandbox(self, linzer, vm, desktop):
         run_in_window(linzer, vm, desktop)
         status = pathlib.Path(f"/proc/{runtime(linzer, vm)['qemuPid']}/status").read_text()

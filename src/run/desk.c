@@ -9,6 +9,7 @@
 #include "run/desk.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,7 @@
 #include "run/engine_parts.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "run/xauthority.h"
 
 enum { COOKIES_MAX = 64 * 1024, FIRST_FD = 3 };
 
@@ -84,6 +86,22 @@ static int plan_window(struct session *session, struct error *err)
 	return 0;
 }
 
+/* The user has cookies of other displays, too, which are none of a guest's business. */
+static bool read_cookies(const char *path, struct str *cookies)
+{
+	auto_str all = STR_INIT;
+	struct error ignored = ERROR_INIT;
+	char hostname[HOST_NAME_MAX + 1] = "";
+	struct x_display display;
+
+	if (fs_read_file(AT_FDCWD, path, COOKIES_MAX, &all, &ignored) < 0 ||
+	    !x_display_parse(getenv("DISPLAY"), &display) ||
+	    gethostname(hostname, sizeof(hostname) - 1) < 0)
+		return false;
+	xauthority_pick(all.ptr, all.len, &display, hostname, cookies);
+	return cookies->len;
+}
+
 /* What an X client needs to be let in, as a file of QEMU's user. Without it some servers do, too.
  */
 static int copy_cookies(struct session *session, struct error *err)
@@ -93,10 +111,9 @@ static int copy_cookies(struct session *session, struct error *err)
 	const char *path = setting("XAUTHORITY") ? getenv("XAUTHORITY") : at_home;
 	auto_fd copy = -1;
 	auto_str cookies = STR_INIT;
-	struct error ignored = ERROR_INIT;
 	int r;
 
-	if (fs_read_file(AT_FDCWD, path, COOKIES_MAX, &cookies, &ignored) < 0)
+	if (!read_cookies(path, &cookies))
 		return 0;
 	copy = memfd_create("cookies", MFD_CLOEXEC);
 	if (copy < 0)
