@@ -36,32 +36,17 @@ static const char *setting(const char *name)
 	return value && *value ? value : NULL;
 }
 
-/* Is @word a line of its own in @text? */
-static bool has_line(const char *text, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *line = text; *line; line += *line == '\n') {
-		size_t n = strcspn(line, "\n");
-
-		if (n == len && memcmp(line, word, len) == 0)
-			return true;
-		line += n;
-	}
-	return false;
-}
-
 /* Another user's QEMU can be let into an X server only. */
-static bool has_desktop(const struct session *session)
+bool desk_is_there(const struct identity *identity)
 {
-	return setting("DISPLAY") || (!session->identity.drop && setting("WAYLAND_DISPLAY"));
+	return setting("DISPLAY") || (!identity->drop && setting("WAYLAND_DISPLAY"));
 }
 
 static bool wants_window(const struct session *session)
 {
 	const struct desk_options *options = &session->options->desk;
 
-	if (options->no_graphics || !has_desktop(session))
+	if (options->no_graphics || !desk_is_there(&session->identity))
 		return false;
 	return options->graphics || !(options->vnc || options->vnc_experimental);
 }
@@ -70,19 +55,14 @@ static int plan_window(struct session *session, struct error *err)
 {
 	static const char missing[] = "QEMU here has no window: install the package "
 				      "'qemu-system-gui', or use --no-graphics";
-	auto_str kinds = STR_INIT;
-	int r = engine_ask(session, "-display", "help", &kinds, NULL, err);
+	int r = engine_find_window(&session->engine, &session->identity, &session->plan.window,
+				   err);
 
-	if (r < 0)
+	if (r < 0 || session->plan.window != WINDOW_NONE)
 		return r;
-	if (has_line(kinds.ptr, "gtk"))
-		session->plan.window = WINDOW_GTK;
-	else if (has_line(kinds.ptr, "sdl"))
-		session->plan.window = WINDOW_SDL;
-	else if (session->options->desk.graphics)
+	if (session->options->desk.graphics)
 		return error_set(err, E_MISSING_TOOL, "%s", missing);
-	else
-		(void)fprintf(stderr, "%s\n", missing);
+	(void)fprintf(stderr, "%s\n", missing);
 	return 0;
 }
 
@@ -162,8 +142,9 @@ static int plan_sound(struct session *session, struct error *err)
 	    session->plan.window == WINDOW_NONE || session->identity.drop || !dir ||
 	    !is_served(dir))
 		return 0;
-	r = engine_ask(session, "-audiodev", "help", &kinds, NULL, err);
-	if (r < 0 || !has_line(kinds.ptr, "pa"))
+	r = engine_ask(&session->engine, &session->identity, "-audiodev", "help", &kinds, NULL,
+		       err);
+	if (r < 0 || !engine_named(kinds.ptr, "pa"))
 		return r < 0 ? r : 0;
 	session->desk.sound = fs_open(AT_FDCWD, dir, O_PATH | O_DIRECTORY, err);
 	if (session->desk.sound < 0)

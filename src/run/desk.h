@@ -15,6 +15,7 @@
 #include "machine/qmp.h"
 
 struct error;
+struct identity;
 struct process_fd;
 struct request;
 struct session;
@@ -43,6 +44,8 @@ struct desk {
 		.cookies = -1, .sound = -1 \
 	}
 
+/* Is there a desktop on which an engine of @identity could open a window? */
+bool desk_is_there(const struct identity *identity) must_use_;
 /* Fill in the session's plan; a missing part of QEMU is told, or E_MISSING_TOOL where it was asked
  * for. The session has its identity and engine. */
 int desk_plan(struct session *session, struct error *err) must_use_;

@@ -15,26 +15,55 @@
 
 enum { HELP_MAX = 16 * 1024, HELP_MS = 20000, KEY_MAX = 8192 };
 
-int engine_ask(const struct session *session, const char *option, const char *value,
-	       struct str *out, struct str *complaints, struct error *err)
+int engine_ask(const struct engine *engine, const struct identity *identity, const char *option,
+	       const char *value, struct str *out, struct str *complaints, struct error *err)
 {
-	const char *const argv[] = { session->engine.program, option, value, NULL };
+	const char *const argv[] = { engine->program, option, value, NULL };
 	const struct process_spec spec = {
 		.argv = argv,
-		.drop = session->identity.drop,
-		.uid = session->identity.uid,
-		.gid = session->identity.uid,
+		.drop = identity->drop,
+		.uid = identity->uid,
+		.gid = identity->uid,
 		.no_new_privs = true,
 	};
 
 	return process_run(&spec, NULL, out, HELP_MAX, complaints, HELP_MS, err);
 }
 
+bool engine_named(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *line = text; *line; line += *line == '\n') {
+		size_t n = strcspn(line, "\n");
+
+		if (n == len && memcmp(line, word, len) == 0)
+			return true;
+		line += n;
+	}
+	return false;
+}
+
+int engine_find_window(const struct engine *engine, const struct identity *identity,
+		       enum plan_window *window, struct error *err)
+{
+	auto_str kinds = STR_INIT;
+	int r = engine_ask(engine, identity, "-display", "help", &kinds, NULL, err);
+
+	if (r < 0)
+		return r;
+	*window = engine_named(kinds.ptr, "gtk")   ? WINDOW_GTK
+		  : engine_named(kinds.ptr, "sdl") ? WINDOW_SDL
+						   : WINDOW_NONE;
+	return 0;
+}
+
 static bool has_clipboard(const struct session *session)
 {
 	auto_str kinds = STR_INIT;
 	struct error ignored = ERROR_INIT;
-	int r = engine_ask(session, "-chardev", "help", &kinds, NULL, &ignored);
+	int r = engine_ask(&session->engine, &session->identity, "-chardev", "help", &kinds, NULL,
+			   &ignored);
 
 	return r != 0 || strstr(kinds.ptr, "qemu-vdagent");
 }
@@ -44,8 +73,8 @@ static bool has_sound_card(const struct session *session)
 	auto_str properties = STR_INIT;
 	auto_str complaints = STR_INIT;
 	struct error ignored = ERROR_INIT;
-	int r = engine_ask(session, "-device", "intel-hda,help", &properties, &complaints,
-			   &ignored);
+	int r = engine_ask(&session->engine, &session->identity, "-device", "intel-hda,help",
+			   &properties, &complaints, &ignored);
 
 	/* "Device 'intel-hda' not found" */
 	return r <= 0 || !strstr(complaints.ptr, "'intel-hda'");

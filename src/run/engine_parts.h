@@ -7,8 +7,11 @@
 #include <stdbool.h>
 
 #include "base/attr.h"
+#include "machine/plan.h"
 
+struct engine;
 struct error;
+struct identity;
 struct session;
 struct str;
 
@@ -24,10 +27,16 @@ struct engine_parts {
  */
 struct engine_parts engine_parts_find(const struct session *session);
 /*
- * What QEMU prints of @option @value ("-display help"): append it to @out, and what it complains of
- * to @complaints (may be NULL). Return: its exit status or error.
+ * What @engine prints of @option @value ("-display help"), as the user of @identity: append it to
+ * @out, and what it complains of to @complaints (may be NULL). Return: its exit status or error.
  */
-int engine_ask(const struct session *session, const char *option, const char *value,
-	       struct str *out, struct str *complaints, struct error *err) must_use_;
+int engine_ask(const struct engine *engine, const struct identity *identity, const char *option,
+	       const char *value, struct str *out, struct str *complaints,
+	       struct error *err) must_use_;
+/* Is @word one of the kinds, one a line, in what it printed? */
+bool engine_named(const char *text, const char *word) must_use_;
+/* Which window can it open? WINDOW_NONE: none is installed. */
+int engine_find_window(const struct engine *engine, const struct identity *identity,
+		       enum plan_window *window, struct error *err) must_use_;
 
 #endif
