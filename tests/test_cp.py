@@ -217,6 +217,16 @@ def test_pipes_and_sockets_are_left_out_and_said(cp, tmp_path):
     assert cp(f"vm:{tmp_path}/d/file", "d/pipe").returncode == 1
 
 
+def test_modes_are_kept_whatever_the_umask(cp, tmp_path):
+    """As docker cp and scp -p do; a folder's, too."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").write_text("a")
+    for path, mode in (("d/a", 0o666), ("d", 0o777)):
+        (tmp_path / path).chmod(mode)
+    cp(f"vm:{tmp_path}/d", "e", check=True, preexec_fn=lambda: os.umask(0o077))
+    assert [(tmp_path / path).stat().st_mode & 0o7777 for path in ("e", "e/a")] == [0o777, 0o666]
+
+
 def test_set_user_id_does_not_come_out(cp, tmp_path):
     (tmp_path / "a").write_text("a")
     (tmp_path / "a").chmod(0o6755)

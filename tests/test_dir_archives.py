@@ -235,6 +235,17 @@ class TestCache:
         left = {path.stem for path in place.glob("*.archive")}
         assert len(left) == 2 and "newer" in left
 
+    def test_a_version_without_its_archive_goes(self, linzer, server, vm):
+        hello(server)
+        place = linzer.home / "cache/archives"
+        place.mkdir(parents=True)
+        orphan, whole, other = (place / f"{digit * 16}.json" for digit in "abc")
+        for path in (orphan, whole, whole.with_suffix(".archive"), other.with_suffix(".part")):
+            path.touch()
+        ran(linzer, vm, f"{server.url}/a.tar.gz")
+        assert not orphan.exists() and whole.exists()
+        assert len(kept(linzer)) == 4
+
     def test_two_at_once_get_it_whole(self, linzer, server, vm):
         linzer("create", "--linux", "--disk-size", 1, "other", check=True)
         hello(server)

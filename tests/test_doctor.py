@@ -6,6 +6,7 @@ What is taken away is so in a mount namespace of the one call. All calls are on 
 
 import json
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -18,8 +19,8 @@ from test_life_as_user import NOTHING
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and users need root")
 FIRST_UID = 62000
-CHECKS = ["accelerator", "user", "engine", "engine of foreign guests", "registries", "privileges", "folders", "home",
-          "free space", "disk images"]
+CHECKS = ["accelerator", "user", "engine", "engine of foreign guests", "window", "registries", "privileges",
+          "folders", "home", "free space", "disk images"]
 # a /dev with what is needed, and nothing that is a matter of this machine's
 DEV = """mkdir -p {here} && mount -t tmpfs -o mode=755 none {here} && cd {here} && mkdir net shm &&
 for n in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 ${{n%:*}} c 1 ${{n#*:}}; done && mknod -m 666 net/tun c 10 200 &&
@@ -127,6 +128,18 @@ def test_an_engine_that_does_not_start(patient, healthy):
     script = f"mount --bind /bin/false {os.path.realpath('/usr/bin/' + machine())} && "
     [(status, message, advice)] = only(patient, healthy, script, "engine")
     assert status == "fail" and f"/usr/bin/{machine()}' does not start: " in message and advice
+
+
+def test_a_desktop_needs_a_qemu_that_opens_a_window(patient, healthy):
+    assert "not set" in healthy["window"][1]
+    [(status, message, _advice)] = only(patient, healthy, "", "window", DISPLAY=":0")
+    assert (status, message) == ("ok", "GTK's")
+    modules = [str(path) for kind in ("gtk", "sdl") for path in pathlib.Path("/usr/lib").glob(f"*/qemu/ui-{kind}.so")]
+    [(status, message, advice)] = only(patient, healthy, hide(*modules), "window", DISPLAY=":0")
+    assert status == "warn" and "without" in message and "'qemu-system-gui'" in advice
+    wayland = only(patient, healthy, hide(*modules), "window", WAYLAND_DISPLAY="wayland-0")
+    # root's QEMU is another user, whom Wayland does not let in
+    assert wayland == ([healthy["window"]] if patient.form == "root" else [(status, message, advice)])
 
 
 @pytest.mark.parametrize("more, words", [

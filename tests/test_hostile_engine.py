@@ -18,7 +18,7 @@ import pytest
 import scratch
 
 ENGINE = r'''#!/usr/bin/python3 -I
-import json, os, re, signal, socket, struct, sys, time
+import json, os, re, signal, socket, struct, sys, threading, time
 
 if sys.argv[1:] == ["-display", "help"]:
     sys.exit(print("gtk"))
@@ -41,6 +41,10 @@ def hear(command):
     heard = json.loads(lines.readline())
     assert heard["execute"] == command, heard
     return heard["id"]
+
+
+def obey(command):
+    say({"return": {}, "id": hear(command)})
 
 
 def greet():
@@ -154,15 +158,125 @@ def test_an_engine_that_does_not_quit_is_killed(linzer, vm, engine):
     assert child.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
-    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stderr=subprocess.DEVNULL)
+def has_engine(child):
     children = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    until(lambda: any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-                      for pid in children.read_text().split()))
+    return any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+               for pid in children.read_text().split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
+    """... as it ends a VM that has started, and nothing is left."""
+    before = {path.name for path in linzer.vm(vm).iterdir()}
+    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    until(lambda: has_engine(child))
     child.send_signal(number)
-    assert child.wait(30) != 0  # the handshake alone would last a minute
+    assert child.communicate(timeout=30) == ("Stopping VM...\n", "")  # the handshake alone would last a minute
+    assert child.returncode == 0
     assert not running(linzer, vm)
+    left = {path.name for path in linzer.vm(vm).iterdir()} - before
+    assert left - {"efivars.fd", ".lock", "console.log", ".accessed", "last-ip"} == set()
+
+
+def test_a_start_that_hangs_is_stopped_by_stop(linzer, vm, engine):
+    child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stdout=subprocess.PIPE, text=True)
+    until(lambda: has_engine(child))
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert (child.communicate(timeout=30)[0], child.returncode) == ("Stopping VM...\n", 0)
+
+
+def suspended(linzer, vm, engine, body, *options):
+    """What `run` says whose engine is @body, and which is told to suspend."""
+    child = linzer.start("run", *options, vm, env=engine(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    child.send_signal(signal.SIGUSR1)
+    out, err = child.communicate(timeout=60)
+    assert not list(linzer.vm(vm).glob("state*")) and not running(linzer, vm)
+    return child.returncode, out, err
+
+
+def test_a_guest_that_powers_off_while_it_is_saved(linzer, vm, engine):
+    """... has powered off, and there is no state."""
+    assert suspended(linzer, vm, engine, "greet()\nconsole.sendall(b'up')\nhear('stop')\npowered_off()\n",
+                     "--no-clipboard") == (0, "pausing VM to take a snapshot...\n"
+                                              "guest has stopped the virtual machine\n", "")
+
+
+def test_an_engine_that_dies_while_it_saves(linzer, vm, engine):
+    body = "greet()\nconsole.sendall(b'up')\nhear('stop')\nos.write(2, b'a bug')\nos._exit(1)\n"
+    status, out, err = suspended(linzer, vm, engine, body, "--no-clipboard")
+    assert (status, err) == (1, "a bug\n")
+    assert "Failed to suspend the VM: 'stop' failed" in out
+
+
+def test_a_folder_that_comes_late_holds_nothing_up(linzer, vm, engine):
+    """While the guest does not give it back, the relay answers an agent that begins anew."""
+    body = """
+greet()
+hello()
+console.sendall(b'up')
+obey('device_del')
+served = threading.Event()
+
+
+def refuse():
+    while not served.is_set():
+        say({"error": {"class": "GenericError", "desc": "busy"}, "id": hear("chardev-remove")})
+    obey("chardev-remove")
+
+
+refusing = threading.Thread(target=refuse)
+refusing.start()
+port.sendall(frame(4, MAGIC))
+hello()
+served.set()
+refusing.join()
+hear('stop')
+powered_off()
+"""
+    with scratch.directory() as folder:
+        folder.chmod(0o755)
+        os.chown(folder, 61900, 61900)
+        assert suspended(linzer, vm, engine, body, "--no-clipboard", f"--dir={folder}") == (
+            0, "pausing VM to take a snapshot...\nguest has stopped the virtual machine\n", "")
+
+
+def test_a_screen_that_is_drawn_late_holds_nothing_up(linzer, vm, engine):
+    """While QEMU draws, the relay answers an agent that begins anew; who wants a picture hears when it is done."""
+    body = """
+greet()
+hello()
+console.sendall(b'up')
+obey('add-fd')
+drawing = hear('screendump')
+port.sendall(frame(4, MAGIC))
+hello()
+say({"error": {"class": "GenericError", "desc": "no screen"}, "id": drawing})
+obey('remove-fd')
+hear('quit')
+sys.exit(0)
+"""
+    child = linzer.start("run", vm, env=engine(body), stdout=subprocess.DEVNULL)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    done = linzer("screenshot", vm, "-")
+    assert (done.returncode, done.stderr) == (1, "VM \"vm\" cannot screenshot: 'screendump' failed: no screen\n")
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert child.wait(60) == 0
+
+
+def test_an_engine_that_draws_for_ever_is_stopped(linzer, vm, engine):
+    body = "greet()\nconsole.sendall(b'up')\nobey('add-fd')\nhear('screendump')\nconsole.sendall(b'!')\ntime.sleep(600)\n"
+    child = linzer.start("run", vm, env=engine(body), stdout=subprocess.PIPE, text=True)
+    until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
+    asking = linzer.start("screenshot", vm, "-", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: linzer("logs", vm).stdout == "up!")
+    child.send_signal(signal.SIGINT)
+    # that it is being stopped is said before anybody gives the picture up
+    assert child.stdout.readline() == "Stopping VM...\n" and asking.poll() is None
+    assert child.wait(60) == 0
+    assert asking.wait(60) == 2  # it does not run (any more)
 
 
 def test_last_words_are_made_printable(linzer, vm, engine):

@@ -340,6 +340,37 @@ static void contents_leave_the_folder_its_mode(void **state)
 	expect(stage, "d/file", "x");
 }
 
+/* ... of a hard link to what did not come, or of the file that it would replace. */
+static void a_link_that_cannot_be_made_leaves_the_old(void **state)
+{
+	static const char *const targets[] = { "./gone", "./no/such", "./x/y" };
+	struct stage *stage = *state;
+
+	for (size_t i = 0; i < array_size(targets); i++) {
+		assert_int_equal(mkdirat(stage->dir, "d", 0700), i ? -1 : 0);
+		put(stage, "d/old", "old", 0600);
+		say(stage, TAR_FOLDER, ".", "", 0700);
+		say_file(stage, "./x", "x", 0600);
+		say(stage, TAR_HARD_LINK, "./old", targets[i], 0600);
+		assert_true(receive(stage, RECEIVE_FOLDER, "d") < 0);
+		expect(stage, "d/old", "old");
+	}
+}
+
+static void a_link_to_itself_changes_nothing(void **state)
+{
+	struct stage *stage = *state;
+
+	say(stage, TAR_FOLDER, ".", "", 0700);
+	say_file(stage, "./x", "x", 0600);
+	say(stage, TAR_HARD_LINK, "./y", "./x", 0600);
+	say(stage, TAR_HARD_LINK, "./y", "./x", 0600);
+	say(stage, TAR_HARD_LINK, "./x", "./x", 0600);
+	assert_int_equal(receive(stage, RECEIVE_FOLDER, "d"), 0);
+	expect(stage, "d/y", "x");
+	assert_int_equal(look(stage, "d/x").st_nlink, 2);
+}
+
 static void a_folder_repeated_takes_no_memory(void **state)
 {
 	struct stage *stage = *state;
@@ -379,6 +410,8 @@ int main(void)
 		TEST(ways_out),
 		TEST(a_file_is_one_file),
 		TEST(contents_leave_the_folder_its_mode),
+		TEST(a_link_that_cannot_be_made_leaves_the_old),
+		TEST(a_link_to_itself_changes_nothing),
 		TEST(a_folder_repeated_takes_no_memory),
 		TEST(zeroes_become_holes),
 	};

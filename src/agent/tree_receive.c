@@ -218,18 +218,11 @@ static int check_old(int dir, const char *name, struct error *err)
 	return S_ISDIR(st.st_mode) ? error_set(err, EISDIR, "'%s' is a folder", name) : 0;
 }
 
-/* Make room for a link. */
-static int remove_old(int dir, const char *name, struct error *err)
+/* @name has the size of tree_receive.temporary. */
+static void name_temporary(char *name)
 {
-	return unlinkat(dir, name, 0) < 0 && errno != ENOENT
-		       ? error_errno(err, "cannot replace '%s'", name)
-		       : 0;
-}
-
-static void name_temporary(struct tree_receive *receive)
-{
-	memcpy(receive->temporary, TEMPORARY, sizeof(TEMPORARY));
-	fs_random_hex(receive->temporary + sizeof(TEMPORARY) - 1, TEMPORARY_RANDOM);
+	memcpy(name, TEMPORARY, sizeof(TEMPORARY));
+	fs_random_hex(name + sizeof(TEMPORARY) - 1, TEMPORARY_RANDOM);
 }
 
 /* Without a name where the file system can do that. */
@@ -240,7 +233,7 @@ static int open_new(struct tree_receive *receive, int dir)
 	receive->temporary[0] = '\0';
 	if (fd >= 0)
 		return fd;
-	name_temporary(receive);
+	name_temporary(receive->temporary);
 	return openat(dir, receive->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 		      0600);
 }
@@ -270,7 +263,7 @@ static int publish(struct tree_receive *receive, struct error *err)
 	if (!receive->temporary[0]) {
 		if (linkat(AT_FDCWD, self, dir, receive->file_name, AT_SYMLINK_FOLLOW) == 0)
 			return 0;
-		name_temporary(receive);
+		name_temporary(receive->temporary);
 		if (errno != EEXIST ||
 		    linkat(AT_FDCWD, self, dir, receive->temporary, AT_SYMLINK_FOLLOW) < 0)
 			return error_errno(err, "cannot make '%s'", receive->file_name);
@@ -281,36 +274,54 @@ static int publish(struct tree_receive *receive, struct error *err)
 	return 0;
 }
 
-static int add_symlink(int dir, const char *name, const struct tar_entry *entry, struct error *err)
+static int make_symlink(int dir, const char *name, const struct tar_entry *entry)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, entry->mtime };
 
-	if (symlinkat(entry->target, dir, name) < 0 ||
-	    utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-		return error_errno(err, "cannot make the link '%s'", name);
-	return 0;
+	return symlinkat(entry->target, dir, name) < 0 ||
+			       utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0
+		       ? -1
+		       : 0;
 }
 
-/* To a file that has come before, which the guest has named: so it is beneath root as well. */
-static int add_hard_link(struct tree_receive *receive, int dir, const char *name,
-			 const struct tar_entry *entry, struct error *err)
+/* What a hard link is to: a file that has come before, which the guest has named; so it is beneath
+ * root as well. Return: its folder, and @name in it; or error. */
+static int find_first(const struct tree_receive *receive, const struct tar_entry *entry,
+		      struct str *name, struct error *err)
 {
 	auto_str plain = STR_INIT;
-	auto_str path = STR_INIT;
-	auto_fd from = -1;
 	const char *slash;
 	int r = make_plain(entry->target, &plain, err);
 
 	if (r < 0)
 		return r;
 	slash = strrchr(plain.ptr, '/');
-	str_add(&path, plain.ptr, slash ? (size_t)(slash - plain.ptr) : 0);
-	from = open_beneath(receive->root, path.ptr, err);
-	if (from < 0)
+	str_adds(name, slash ? slash + 1 : plain.ptr);
+	str_set_len(&plain, slash ? (size_t)(slash - plain.ptr) : 0);
+	return open_beneath(receive->root, plain.ptr, err);
+}
+
+/* In place of an old file only when it is there. */
+static int add_link(struct tree_receive *receive, int dir, const char *name,
+		    const struct tar_entry *entry, struct error *err)
+{
+	bool hard = entry->kind != TAR_SYMLINK;
+	auto_str first = STR_INIT;
+	auto_fd from = hard ? find_first(receive, entry, &first, err) : -1;
+	char temporary[sizeof(receive->temporary)];
+	int r;
+
+	if (hard && from < 0)
 		return from;
-	if (linkat(from, slash ? slash + 1 : plain.ptr, dir, name, 0) < 0)
-		return error_errno(err, "cannot make the hard link '%s'", name);
-	return 0;
+	name_temporary(temporary);
+	r = hard ? linkat(from, first.ptr, dir, temporary, 0) : make_symlink(dir, temporary, entry);
+	if (r == 0)
+		r = renameat(dir, temporary, dir, name);
+	if (r < 0)
+		r = error_errno(err, "cannot make the %slink '%s'", hard ? "hard " : "", name);
+	/* of two names of one file rename() leaves both */
+	(void)unlinkat(dir, temporary, 0);
+	return r;
 }
 
 /* All but root. */
@@ -323,12 +334,7 @@ static int add_named(struct tree_receive *receive, int dir, const char *name,
 		return r;
 	if (entry->kind == TAR_FILE)
 		return add_file(receive, dir, name, entry, err);
-	r = remove_old(dir, name, err);
-	if (r < 0)
-		return r;
-	if (entry->kind == TAR_SYMLINK)
-		return add_symlink(dir, name, entry, err);
-	return add_hard_link(receive, dir, name, entry, err);
+	return add_link(receive, dir, name, entry, err);
 }
 
 /* ---- events of the stream ---- */

@@ -118,6 +118,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 	doctor_check_accelerator(&doctor);
 	doctor_check_identity(&doctor);
 	doctor_check_engine(&doctor);
+	doctor_check_window(&doctor);
 	doctor_check_registries(&doctor);
 	doctor_check_network(&doctor);
 	doctor_check_folders(&doctor);

@@ -55,6 +55,8 @@ void doctor_check_identity(struct doctor *doctor);
 /* QEMU and firmware for guests of this architecture, which are started; those for the other. After
  * doctor_check_identity(). */
 void doctor_check_engine(struct doctor *doctor);
+/* The window of `run`: the desktop, and what of QEMU opens one. After doctor_check_engine(). */
+void doctor_check_window(struct doctor *doctor);
 /* linzer-oci: pull and push. */
 void doctor_check_registries(struct doctor *doctor);
 /* The default network, and with which privileges it is made. */

@@ -12,6 +12,8 @@
 #include "base/str.h"
 #include "cmd/doctor.h"
 #include "machine/qmp.h"
+#include "run/desk.h"
+#include "run/engine_parts.h"
 
 enum { QMP_FD = 3, ANSWER_MS = 30000 };
 
@@ -173,4 +175,30 @@ void doctor_check_engine(struct doctor *doctor)
 		doctor_add(doctor, check, DOCTOR_OK, NULL, "QEMU %s ('%s'), firmware '%s'",
 			   version.ptr, doctor->engine.program, doctor->engine.firmware_code);
 	check_foreign(doctor);
+}
+
+/* A line for the window of `run` without --no-graphics. */
+void doctor_check_window(struct doctor *doctor)
+{
+	static const char check[] = "window";
+	static const char *const names[] = {
+		[WINDOW_NONE] = "no", [WINDOW_GTK] = "GTK's", [WINDOW_SDL] = "SDL's"
+	};
+	struct error err = ERROR_INIT;
+	enum plan_window window = WINDOW_NONE;
+
+	if (!desk_is_there(&doctor->identity))
+		doctor_add(doctor, check, DOCTOR_OK, NULL,
+			   "none: %s not set; --vnc-experimental shows a VM all the same",
+			   doctor->identity.drop ? "DISPLAY is"
+						 : "DISPLAY and WAYLAND_DISPLAY are");
+	else if (!doctor->engine.program)
+		doctor_add(doctor, check, DOCTOR_WARN, NULL, "none: there is no engine");
+	else if (engine_find_window(&doctor->engine, &doctor->identity, &window, &err) < 0)
+		doctor_add(doctor, check, DOCTOR_WARN, NULL, "%s", err.text);
+	else if (window == WINDOW_NONE)
+		doctor_add(doctor, check, DOCTOR_WARN, "install the package 'qemu-system-gui'",
+			   "QEMU here has none: VMs run without");
+	else
+		doctor_add(doctor, check, DOCTOR_OK, NULL, "%s", names[window]);
 }

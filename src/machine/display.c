@@ -108,6 +108,8 @@ static void add_inputs(const struct launch_plan *plan, struct strings *argv)
 
 static void add_sound(const struct launch_plan *plan, int sound_fd, struct strings *argv)
 {
+	if (plan->sound == SOUND_NO_CARD)
+		return;
 	strings_add(argv, "-audiodev");
 	/* unless it is told of a server, QEMU looks for a file that PipeWire does not make */
 	if (plan->sound == SOUND_PULSE)

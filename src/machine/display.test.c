@@ -97,6 +97,19 @@ static void sound_goes_where_it_was_told_to(void **state)
 			"out.name=linzer,in.name=linzer");
 }
 
+static void without_a_card_there_is_no_sound(void **state)
+{
+	const struct launch_plan plan = { .display = true, .sound = SOUND_NO_CARD };
+	auto_strings argv = VEC_INIT;
+
+	(void)state;
+	display_arguments(&plan, 42, &argv);
+	for (size_t i = 0; i < argv.len; i++) {
+		assert_null(strstr(argv.items[i], "hda"));
+		assert_string_not_equal(argv.items[i], "-audiodev");
+	}
+}
+
 static void an_adapter_has_the_size_and_the_memory_for_it(void **state)
 {
 	static const struct {
@@ -127,6 +140,7 @@ int main(void)
 		cmocka_unit_test(a_guest_has_the_keyboard_and_pointer_that_it_is_to_have),
 		cmocka_unit_test(without_a_display_there_is_nothing_to_see),
 		cmocka_unit_test(sound_goes_where_it_was_told_to),
+		cmocka_unit_test(without_a_card_there_is_no_sound),
 		cmocka_unit_test(an_adapter_has_the_size_and_the_memory_for_it),
 	};
 

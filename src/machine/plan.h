@@ -67,8 +67,8 @@ struct plan_channel {
 
 /* How a window is opened; a user's session is reached by the child's environment. */
 enum plan_window { WINDOW_NONE, WINDOW_GTK, WINDOW_SDL };
-/* Where sound goes to. */
-enum plan_sound { SOUND_NOWHERE, SOUND_PULSE };
+/* Where sound goes to; without a card there is none. */
+enum plan_sound { SOUND_NOWHERE, SOUND_PULSE, SOUND_NO_CARD };
 struct plan_folder {
 	int fd; /* connected stream socket: a vhost-user file system */
 	const char *tag; /* 1 to 36 letters, digits, and ".-_" */

@@ -6,10 +6,9 @@
 
 #include "machine/plug.h"
 
-#include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -17,27 +16,39 @@
 #include "machine/plan.h"
 #include "machine/qmp.h"
 
-enum { CALL_MS = 20000, LEAVE_MS = 20000, POLL_MS = 5 };
+enum { CALL_MS = 20000 };
 
 static int call(struct qmp *qmp, const char *command, json_t *arguments, int fd, struct error *err)
 {
 	return qmp_call(qmp, command, arguments, fd, CALL_MS, NULL, err);
 }
 
-static int plug_out(struct qmp *qmp, const char *device, const char *chardev, struct error *err)
+struct plug plug_folder(size_t index)
 {
-	uint64_t deadline = clock_ms() + LEAVE_MS;
-	int r = call(qmp, "device_del", json_pack("{s:s}", "id", device), -1, err);
+	struct plug plug;
 
-	if (r < 0)
-		return r;
-	while ((r = call(qmp, "chardev-remove", json_pack("{s:s}", "id", chardev), -1, err)) ==
-	       -E_FAILED) {
-		if (clock_ms() >= deadline)
-			return error_set(err, EBUSY, "the guest does not give '%s' back", device);
-		clock_sleep_ms(POLL_MS);
-	}
-	return r;
+	(void)snprintf(plug.device, sizeof(plug.device), "share%zu", index);
+	(void)snprintf(plug.chardev, sizeof(plug.chardev), "folder%zu", index);
+	return plug;
+}
+
+struct plug plug_clipboard(void)
+{
+	return (struct plug){ .device = DISPLAY_CLIPBOARD_PORT, .chardev = DISPLAY_CLIPBOARD };
+}
+
+int plug_ask_out(struct qmp *qmp, const struct plug *plug, struct error *err)
+{
+	return call(qmp, "device_del", json_pack("{s:s}", "id", plug->device), -1, err);
+}
+
+int plug_is_out(struct qmp *qmp, const struct plug *plug, struct error *err)
+{
+	int r = call(qmp, "chardev-remove", json_pack("{s:s}", "id", plug->chardev), -1, err);
+
+	if (r == -E_FAILED)
+		return 0;
+	return r < 0 ? r : 1;
 }
 
 /* Consumes both. */
@@ -56,36 +67,22 @@ static int plug_in(struct qmp *qmp, const char *chardev, json_t *add_chardev, js
 	return r;
 }
 
-int plug_folder_out(struct qmp *qmp, size_t index, struct error *err)
-{
-	auto_free char *device = str_format("share%zu", index);
-	auto_free char *chardev = str_format("folder%zu", index);
-
-	return plug_out(qmp, device, chardev, err);
-}
-
 int plug_folder_in(struct qmp *qmp, size_t index, const char *tag, int socket, struct error *err)
 {
-	auto_free char *device = str_format("share%zu", index);
+	const struct plug plug = plug_folder(index);
 	auto_free char *port = str_format("port%zu", index);
-	auto_free char *chardev = str_format("folder%zu", index);
-	int r = call(qmp, "getfd", json_pack("{s:s}", "fdname", chardev), socket, err);
+	int r = call(qmp, "getfd", json_pack("{s:s}", "fdname", plug.chardev), socket, err);
 
 	if (r < 0)
 		return r;
-	return plug_in(qmp, chardev,
-		       json_pack("{s:s, s:{s:s, s:{s:{s:s, s:{s:s}}, s:b}}}", "id", chardev,
+	return plug_in(qmp, plug.chardev,
+		       json_pack("{s:s, s:{s:s, s:{s:{s:s, s:{s:s}}, s:b}}}", "id", plug.chardev,
 				 "backend", "type", "socket", "data", "addr", "type", "fd", "data",
-				 "str", chardev, "server", 0),
+				 "str", plug.chardev, "server", 0),
 		       json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "driver", "vhost-user-fs-pci",
-				 "id", device, "bus", port, "chardev", chardev, "tag", tag,
-				 "queue-size", 1024),
+				 "id", plug.device, "bus", port, "chardev", plug.chardev, "tag",
+				 tag, "queue-size", 1024),
 		       err);
-}
-
-int plug_clipboard_out(struct qmp *qmp, struct error *err)
-{
-	return plug_out(qmp, DISPLAY_CLIPBOARD_PORT, DISPLAY_CLIPBOARD, err);
 }
 
 int plug_clipboard_in(struct qmp *qmp, const struct launch_plan *plan, struct error *err)

@@ -16,13 +16,21 @@ struct error;
 struct launch_plan;
 struct qmp;
 
-/* The guest has to run: it gives a folder's device back itself, which it had better not be using.
- * -EBUSY: it does not. */
-int plug_folder_out(struct qmp *qmp, size_t index, struct error *err) must_use_;
+/* A device and its chardev, by QEMU's names. */
+struct plug {
+	char device[24], chardev[24];
+};
+struct plug plug_folder(size_t index);
+struct plug plug_clipboard(void);
+
+/* Ask for @plug. The guest has to run: it gives a folder's device back itself, which it had better
+ * not be using. */
+int plug_ask_out(struct qmp *qmp, const struct plug *plug, struct error *err) must_use_;
+/* Has it come, and is its chardev closed? Return: 1, 0 not yet, or error. */
+int plug_is_out(struct qmp *qmp, const struct plug *plug, struct error *err) must_use_;
 /* Connect it to @socket, where a virtiofsd listens to nobody else. */
 int plug_folder_in(struct qmp *qmp, size_t index, const char *tag, int socket,
 		   struct error *err) must_use_;
-int plug_clipboard_out(struct qmp *qmp, struct error *err) must_use_;
 int plug_clipboard_in(struct qmp *qmp, const struct launch_plan *plan, struct error *err) must_use_;
 
 #endif

@@ -6,8 +6,8 @@
  * Bytes are collected in a buffer; every complete line in it is one message and is
  * handled at once, so between calls the buffer holds at most one incomplete
  * line. Events go to the handler. An answer must carry the id of the one
- * call that is waiting, or of one that has waited too long: any other is a peer that does not
- * keep to the protocol.
+ * call that is waiting, of what was asked for, or of a call that has waited too long: any other is
+ * a peer that does not keep to the protocol.
  *
  * The first failure is kept: the connection is dead, and says so to every later caller.
  * Nothing waits without a deadline, also not while sending: a peer that stops reading is
@@ -30,6 +30,14 @@
 
 enum { READ_CHUNK = 64 * 1024, TEXT_MAX = 300, NOBODY = -1, POSTED = -2 };
 
+/* A command that was asked for; .on_answer NULL: nobody hears of it. */
+struct asked {
+	int64_t id;
+	const char *command;
+	qmp_answer_fn on_answer;
+	void *arg;
+};
+
 struct qmp {
 	int fd;
 	qmp_event_fn on_event;
@@ -40,6 +48,8 @@ struct qmp {
 	int64_t next_id;
 	int64_t waiting; /* id of the waiting call, NOBODY: none */
 	size_t posted; /* commands with the id POSTED that are not answered yet */
+	struct asked asked[QMP_ASKED_MAX]; /* not answered yet */
+	size_t asked_count;
 	size_t given_up; /* calls that nobody waits for any more, not answered yet */
 	bool greeted; /* the greeting has come */
 	int64_t major, minor; /* the engine's version */
@@ -177,8 +187,37 @@ static int on_greeting(struct qmp *qmp, const struct qmp_message *m, struct erro
 	return 0;
 }
 
-static int on_answer(struct qmp *qmp, struct qmp_message *m, struct error *err)
+static void tell(const struct asked *asked, const struct qmp_message *m)
 {
+	struct error err = ERROR_INIT;
+
+	if (!asked->on_answer)
+		return;
+	if (m->kind == QMP_ERROR)
+		(void)error_set(&err, E_FAILED, "'%s' failed: %.*s", asked->command, TEXT_MAX,
+				m->text);
+	asked->on_answer(asked->arg, -err.code, &err);
+}
+
+/* Return: was it asked for? */
+static bool on_asked(struct qmp *qmp, const struct qmp_message *m)
+{
+	for (size_t i = 0; i < qmp->asked_count; i++) {
+		struct asked asked = qmp->asked[i];
+
+		if (asked.id != m->id)
+			continue;
+		qmp->asked[i] = qmp->asked[--qmp->asked_count];
+		tell(&asked, m);
+		return true;
+	}
+	return false;
+}
+
+static int take_answer(struct qmp *qmp, struct qmp_message *m, struct error *err)
+{
+	if (on_asked(qmp, m))
+		return 0;
 	if (m->id == POSTED && qmp->posted) {
 		qmp->posted--;
 		return 0;
@@ -213,7 +252,7 @@ static int on_line(struct qmp *qmp, const char *line, size_t len, struct error *
 	case QMP_ERROR:
 		break;
 	}
-	return on_answer(qmp, &m, err);
+	return take_answer(qmp, &m, err);
 }
 
 /* Handle every complete line. */
@@ -381,7 +420,9 @@ int qmp_call(struct qmp *qmp, const char *command, json_t *arguments, int fd, un
 	return 0;
 }
 
-int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
+/* Send the command if that is possible without waiting; consumes @arguments. */
+static int post(struct qmp *qmp, int64_t id, const char *command, json_t *arguments, int fd,
+		struct error *err)
 {
 	auto_json *consumed = arguments;
 	auto_str text = STR_INIT;
@@ -390,16 +431,48 @@ int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments, struc
 
 	if (r < 0)
 		return r;
-	format_command(POSTED, command, consumed, &text);
-	n = send_some(qmp, text.ptr, text.len, -1);
-	if (n == (ssize_t)text.len) {
-		qmp->posted++;
+	format_command(id, command, consumed, &text);
+	n = send_some(qmp, text.ptr, text.len, fd);
+	if (n == (ssize_t)text.len)
 		return 0;
-	}
 	/* half a command cannot be taken back */
 	errno = n < 0 ? (int)-n : EAGAIN;
 	(void)error_errno(err, "cannot write to QEMU");
 	return die(qmp, err);
+}
+
+int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
+{
+	int r = post(qmp, POSTED, command, arguments, -1, err);
+
+	if (r == 0)
+		qmp->posted++;
+	return r;
+}
+
+int qmp_ask(struct qmp *qmp, const char *command, json_t *arguments, int fd,
+	    qmp_answer_fn on_answer, void *arg, struct error *err)
+{
+	auto_json *consumed = arguments;
+	int64_t id = qmp->next_id;
+	int r;
+
+	if (qmp->asked_count == array_size(qmp->asked))
+		return error_set(err, EBUSY, "QEMU does not answer");
+	r = post(qmp, id, command, take(consumed), fd, err);
+	if (r < 0)
+		return r;
+	qmp->next_id++;
+	qmp->asked[qmp->asked_count++] =
+		(struct asked){ .id = id, .command = command, .on_answer = on_answer, .arg = arg };
+	return 0;
+}
+
+void qmp_forget(struct qmp *qmp, const void *arg)
+{
+	for (size_t i = 0; i < qmp->asked_count; i++)
+		if (qmp->asked[i].arg == arg)
+			qmp->asked[i].on_answer = NULL;
 }
 
 int qmp_post(struct qmp *qmp, const char *command, struct error *err)

@@ -19,7 +19,7 @@
 struct error;
 struct qmp;
 
-enum { QMP_MESSAGE_MAX = 1024 * 1024 };
+enum { QMP_MESSAGE_MAX = 1024 * 1024, QMP_ASKED_MAX = 64 };
 
 /* @data: the event's "data" object or NULL, borrowed. */
 typedef void (*qmp_event_fn)(void *arg, const char *event, const json_t *data);
@@ -48,6 +48,20 @@ int qmp_post(struct qmp *qmp, const char *command, struct error *err) must_use_;
 /* The same with @arguments, which are consumed. */
 int qmp_post_with(struct qmp *qmp, const char *command, json_t *arguments,
 		  struct error *err) must_use_;
+/*
+ * How a command ended that was asked for: 0, or E_FAILED with QEMU's text in @err. It is called
+ * where events are, and may post and ask, but not call.
+ */
+typedef void (*qmp_answer_fn)(void *arg, int result, const struct error *err);
+/*
+ * As qmp_post_with(), with @fd (-1: none) sent along, and @command is borrowed; @on_answer(@arg)
+ * hears how it ends, but not of the connection's end. EBUSY: QMP_ASKED_MAX commands are not
+ * answered yet, and nothing is sent.
+ */
+int qmp_ask(struct qmp *qmp, const char *command, json_t *arguments, int fd,
+	    qmp_answer_fn on_answer, void *arg, struct error *err) must_use_;
+/* Nobody hears any more how what was asked with @arg ends. */
+void qmp_forget(struct qmp *qmp, const void *arg);
 /* Read what is there, dispatch events. Return: 0; -EPIPE: the end; -E_PROTOCOL: rubbish; or error.
  */
 int qmp_process(struct qmp *qmp, struct error *err) must_use_;

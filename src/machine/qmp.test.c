@@ -258,6 +258,69 @@ static void what_is_posted_is_answered_later(void **state)
 	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
 }
 
+/* How often, and how it ended last. */
+struct heard {
+	unsigned times;
+	int result;
+	struct error err;
+};
+
+static void hear(void *arg, int result, const struct error *err)
+{
+	struct heard *heard = arg;
+
+	heard->times++;
+	heard->result = result;
+	heard->err = *err;
+}
+
+static int ask(struct fixture *f, struct heard *heard, struct error *err)
+{
+	return qmp_ask(f->qmp, "screendump", json_pack("{s:i}", "a", 1), -1, hear, heard, err);
+}
+
+static void who_asks_hears_the_answer(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	struct heard one = { 0 }, two = { 0 }, three = { 0 };
+
+	greet(f);
+	assert_int_equal(ask(f, &one, &err), 0);
+	assert_int_equal(ask(f, &two, &err), 0);
+	assert_int_equal(ask(f, &three, &err), 0);
+	qmp_forget(f->qmp, &three);
+	/* a call of something else, before and between */
+	say(f, "{\"return\":{},\"id\":2}\n{\"return\":{},\"id\":4}\n");
+	assert_int_equal(call(f, LONG_MS, NULL, &err), 0);
+	assert_int_equal(one.times, 0);
+	assert_int_equal(two.times, 1);
+	assert_int_equal(two.result, 0);
+	say(f, "{\"error\":{\"desc\":\"no\"},\"id\":1}\n{\"return\":{},\"id\":3}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), 0);
+	assert_int_equal(one.result, -E_FAILED);
+	assert_string_equal(one.err.text, "'screendump' failed: no");
+	assert_int_equal(three.times, 0);
+	say(f, "{\"return\":{},\"id\":1}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), -E_PROTOCOL);
+	assert_int_equal(one.times, 1);
+}
+
+static void what_is_asked_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	struct heard heard = { 0 };
+
+	greet(f);
+	for (unsigned i = 0; i < QMP_ASKED_MAX; i++)
+		assert_int_equal(ask(f, &heard, &err), 0);
+	assert_int_equal(ask(f, &heard, &err), -EBUSY);
+	say(f, "{\"return\":{},\"id\":5}\n");
+	assert_int_equal(qmp_process(f->qmp, &err), 0);
+	assert_int_equal(ask(f, &heard, &err), 0);
+}
+
 /* Nothing is posted where it would have to wait. */
 static void a_post_never_waits(void **state)
 {
@@ -470,6 +533,8 @@ int main(void)
 		with_peer(end_of_file_in_a_message_is_an_error),
 		with_peer(end_of_file_is_no_breach),
 		with_peer(what_is_posted_is_answered_later),
+		with_peer(who_asks_hears_the_answer),
+		with_peer(what_is_asked_is_bounded),
 		with_peer(a_post_never_waits),
 		with_peer(a_peer_that_never_answers_times_out),
 		with_peer(a_peer_that_never_greets_times_out),

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/fnv.h"
 #include "run/run.h"
+#include "run/signals.h"
 #include "store/home.h"
 
 static int already_running(const struct session *session, struct error *err)
@@ -127,5 +128,9 @@ int session_claim(struct session *session, struct error *err)
 	r = vm_take_running_lock(&session->vm, &session->running_lock, err);
 	if (r == 0)
 		return already_running(session, err);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	/* whom `stop` sees running it can stop */
+	signals_stop_start();
+	return 0;
 }

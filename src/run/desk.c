@@ -9,6 +9,7 @@
 #include "run/desk.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,10 +22,12 @@
 #include "base/fs.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "run/engine_parts.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "run/xauthority.h"
 
-enum { HELP_MAX = 16 * 1024, HELP_MS = 20000, COOKIES_MAX = 64 * 1024, FIRST_FD = 3 };
+enum { COOKIES_MAX = 64 * 1024, FIRST_FD = 3 };
 
 static const char *setting(const char *name)
 {
@@ -33,49 +36,17 @@ static const char *setting(const char *name)
 	return value && *value ? value : NULL;
 }
 
-/* Is @word a line of its own in @text? */
-static bool has_line(const char *text, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *line = text; *line; line += *line == '\n') {
-		size_t n = strcspn(line, "\n");
-
-		if (n == len && memcmp(line, word, len) == 0)
-			return true;
-		line += n;
-	}
-	return false;
-}
-
-/* What QEMU prints of @option (-display, -audiodev): the kinds that are installed, one a line. */
-static int ask_kinds(const struct session *session, const char *option, struct str *kinds,
-		     struct error *err)
-{
-	const char *const argv[] = { session->engine.program, option, "help", NULL };
-	const struct process_spec spec = {
-		.argv = argv,
-		.drop = session->identity.drop,
-		.uid = session->identity.uid,
-		.gid = session->identity.uid,
-		.no_new_privs = true,
-	};
-	int r = process_run(&spec, NULL, kinds, HELP_MAX, NULL, HELP_MS, err);
-
-	return r < 0 ? r : 0;
-}
-
 /* Another user's QEMU can be let into an X server only. */
-static bool has_desktop(const struct session *session)
+bool desk_is_there(const struct identity *identity)
 {
-	return setting("DISPLAY") || (!session->identity.drop && setting("WAYLAND_DISPLAY"));
+	return setting("DISPLAY") || (!identity->drop && setting("WAYLAND_DISPLAY"));
 }
 
 static bool wants_window(const struct session *session)
 {
 	const struct desk_options *options = &session->options->desk;
 
-	if (options->no_graphics || !has_desktop(session))
+	if (options->no_graphics || !desk_is_there(&session->identity))
 		return false;
 	return options->graphics || !(options->vnc || options->vnc_experimental);
 }
@@ -84,20 +55,31 @@ static int plan_window(struct session *session, struct error *err)
 {
 	static const char missing[] = "QEMU here has no window: install the package "
 				      "'qemu-system-gui', or use --no-graphics";
-	auto_str kinds = STR_INIT;
-	int r = ask_kinds(session, "-display", &kinds, err);
+	int r = engine_find_window(&session->engine, &session->identity, &session->plan.window,
+				   err);
 
-	if (r < 0)
+	if (r < 0 || session->plan.window != WINDOW_NONE)
 		return r;
-	if (has_line(kinds.ptr, "gtk"))
-		session->plan.window = WINDOW_GTK;
-	else if (has_line(kinds.ptr, "sdl"))
-		session->plan.window = WINDOW_SDL;
-	else if (session->options->desk.graphics)
+	if (session->options->desk.graphics)
 		return error_set(err, E_MISSING_TOOL, "%s", missing);
-	else
-		(void)fprintf(stderr, "%s\n", missing);
+	(void)fprintf(stderr, "%s\n", missing);
 	return 0;
+}
+
+/* The user has cookies of other displays, too, which are none of a guest's business. */
+static bool read_cookies(const char *path, struct str *cookies)
+{
+	auto_str all = STR_INIT;
+	struct error ignored = ERROR_INIT;
+	char hostname[HOST_NAME_MAX + 1] = "";
+	struct x_display display;
+
+	if (fs_read_file(AT_FDCWD, path, COOKIES_MAX, &all, &ignored) < 0 ||
+	    !x_display_parse(getenv("DISPLAY"), &display) ||
+	    gethostname(hostname, sizeof(hostname) - 1) < 0)
+		return false;
+	xauthority_pick(all.ptr, all.len, &display, hostname, cookies);
+	return cookies->len;
 }
 
 /* What an X client needs to be let in, as a file of QEMU's user. Without it some servers do, too.
@@ -109,10 +91,9 @@ static int copy_cookies(struct session *session, struct error *err)
 	const char *path = setting("XAUTHORITY") ? getenv("XAUTHORITY") : at_home;
 	auto_fd copy = -1;
 	auto_str cookies = STR_INIT;
-	struct error ignored = ERROR_INIT;
 	int r;
 
-	if (fs_read_file(AT_FDCWD, path, COOKIES_MAX, &cookies, &ignored) < 0)
+	if (!read_cookies(path, &cookies))
 		return 0;
 	copy = memfd_create("cookies", MFD_CLOEXEC);
 	if (copy < 0)
@@ -157,18 +138,37 @@ static int plan_sound(struct session *session, struct error *err)
 	int r;
 
 	session->plan.microphone = !session->options->desk.no_audio;
-	if (session->options->desk.no_audio || session->plan.window == WINDOW_NONE ||
-	    session->identity.drop || !dir || !is_served(dir))
+	if (session->plan.sound == SOUND_NO_CARD || session->options->desk.no_audio ||
+	    session->plan.window == WINDOW_NONE || session->identity.drop || !dir ||
+	    !is_served(dir))
 		return 0;
-	r = ask_kinds(session, "-audiodev", &kinds, err);
-	if (r < 0 || !has_line(kinds.ptr, "pa"))
-		return r;
+	r = engine_ask(&session->engine, &session->identity, "-audiodev", "help", &kinds, NULL,
+		       err);
+	if (r < 0 || !engine_named(kinds.ptr, "pa"))
+		return r < 0 ? r : 0;
 	session->desk.sound = fs_open(AT_FDCWD, dir, O_PATH | O_DIRECTORY, err);
 	if (session->desk.sound < 0)
 		return session->desk.sound;
 	session->plan.sound = SOUND_PULSE;
 	session->plan.sound_fd = session->desk.sound;
 	return 0;
+}
+
+/* What this QEMU has not, the VM goes without. */
+static void leave_out(struct session *session)
+{
+	const struct engine_parts parts = engine_parts_find(session);
+
+	if (!parts.clipboard && session->plan.clipboard) {
+		session->plan.clipboard = false;
+		(void)fputs("QEMU here has no 'qemu-vdagent': there is no shared clipboard\n",
+			    stderr);
+	}
+	if (!parts.sound_card) {
+		session->plan.sound = SOUND_NO_CARD;
+		if (!session->options->desk.no_audio)
+			(void)fputs("QEMU here has no 'intel-hda': there is no sound\n", stderr);
+	}
 }
 
 int desk_plan(struct session *session, struct error *err)
@@ -185,6 +185,7 @@ int desk_plan(struct session *session, struct error *err)
 	plan->clipboard = !options->no_clipboard;
 	plan->grab_keys = options->capture_system_keys;
 	plan->vnc = options->vnc_experimental;
+	leave_out(session);
 	if (wants_window(session))
 		r = plan_window(session, err);
 	if (r == 0 && plan->window != WINDOW_NONE && session->identity.drop)

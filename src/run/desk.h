@@ -12,8 +12,10 @@
 #include <uv.h>
 
 #include "base/attr.h"
+#include "machine/qmp.h"
 
 struct error;
+struct identity;
 struct process_fd;
 struct request;
 struct session;
@@ -34,6 +36,7 @@ struct desk {
 	bool awaits_address; /* --vnc: the guest's own server is told of when it has an address */
 	uv_timer_t timer; /* until it is said that it has none */
 	int cookies; /* a copy of the X server's, for a QEMU of another user; -1: none; owned */
+	unsigned pictures; /* drawn so far, for names */
 	int sound; /* the directory of the user's sound server; -1: none; owned */
 };
 #define DESK_INIT                          \
@@ -41,6 +44,8 @@ struct desk {
 		.cookies = -1, .sound = -1 \
 	}
 
+/* Is there a desktop on which an engine of @identity could open a window? */
+bool desk_is_there(const struct identity *identity) must_use_;
 /* Fill in the session's plan; a missing part of QEMU is told, or E_MISSING_TOOL where it was asked
  * for. The session has its identity and engine. */
 int desk_plan(struct session *session, struct error *err) must_use_;
@@ -53,8 +58,12 @@ int desk_open(struct session *session, struct error *err) must_use_;
 void desk_announce(struct session *session);
 /* The guest uses @address. */
 void desk_on_address(struct session *session, struct in_addr address);
-/* Draw the screen as PNG into @file, which is open for writing and closed to nobody else. */
-int desk_screenshot(struct session *session, int file, struct error *err) must_use_;
+/*
+ * Have the screen drawn as PNG into @file, which is open for writing; it may be closed then.
+ * @on_drawn(@arg) hears how it went, however long that takes, until qmp_forget().
+ */
+int desk_screenshot(struct session *session, int file, qmp_answer_fn on_drawn, void *arg,
+		    struct error *err) must_use_;
 void desk_release(struct desk *desk);
 
 #endif

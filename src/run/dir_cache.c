@@ -34,7 +34,7 @@
 #include "store/home.h"
 
 enum { ANSWER_MAX = 16 * 1024, FETCH_FD = 3, NOBODY_ANSWERED = 2, HEX = 16 };
-static const char archive_end[] = ".archive", part_end[] = ".part";
+static const char archive_end[] = ".archive", part_end[] = ".part", json_end[] = ".json";
 
 /* One URL's files. */
 struct cached {
@@ -61,7 +61,7 @@ static void name_files(struct cached *c)
 
 	(void)snprintf(c->part, sizeof(c->part), "%016" PRIx64 "%s", value, part_end);
 	(void)snprintf(c->archive, sizeof(c->archive), "%016" PRIx64 "%s", value, archive_end);
-	(void)snprintf(c->json, sizeof(c->json), "%016" PRIx64 ".json", value);
+	(void)snprintf(c->json, sizeof(c->json), "%016" PRIx64 "%s", value, json_end);
 }
 
 static const char *word(const json_t *version, const char *key)
@@ -190,6 +190,20 @@ static struct survey look(const struct cached *c)
 	return survey;
 }
 
+/* What says of an archive that has gone which it was. */
+static void remove_orphan(struct survey *survey, const struct cached *c, const char *name)
+{
+	char archive[sizeof(c->archive)];
+	struct stat st;
+
+	(void)survey;
+	if (strlen(name) != strlen(c->json) || !str_ends(name, json_end))
+		return;
+	(void)snprintf(archive, sizeof(archive), "%.*s%s", HEX, name, archive_end);
+	if (fstatat(c->dir, archive, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		(void)unlinkat(c->dir, name, 0);
+}
+
 /* What a download that was killed left, which nobody holds. */
 static void remove_part(struct survey *survey, const struct cached *c, const char *name)
 {
@@ -204,7 +218,8 @@ static void remove_part(struct survey *survey, const struct cached *c, const cha
 		(void)unlinkat(c->dir, name, 0);
 }
 
-/* All but this one may go. Whoever reads what is removed has it open. */
+/* All but this one may go. Another's that comes meanwhile may lose its version, and is fetched
+ * again. Whoever reads what is removed has it open. */
 static void make_room(const struct cached *c)
 {
 	struct survey survey;
@@ -214,6 +229,7 @@ static void make_room(const struct cached *c)
 	while (survey.bytes > DIR_CACHE_MAX && *survey.oldest &&
 	       unlinkat(c->dir, survey.oldest, 0) == 0)
 		survey = look(c);
+	walk(c, remove_orphan, NULL);
 }
 
 static int write_version(const struct cached *c, json_t *version, struct error *err)

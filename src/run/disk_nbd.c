@@ -136,7 +136,7 @@ static int reach(struct nbd_relay *relay)
 	int fd = take_fd(&relay->server);
 
 	if (fd < 0)
-		fd = nbd_connect(&relay->url, RETRY_MS, &ignored);
+		fd = nbd_connect(&relay->url, RETRY_MS, relay->stop, &ignored);
 	if (fd >= 0 && relay->lost)
 		tell(relay, "is back");
 	if (fd >= 0)
@@ -218,7 +218,7 @@ static int start(struct nbd_relay *relay, int dir, struct plan_nbd *nbd, struct 
 {
 	int r = 0;
 
-	relay->server = nbd_connect(&relay->url, NBD_TIMEOUT_MS, err);
+	relay->server = nbd_connect(&relay->url, NBD_TIMEOUT_MS, /* stop= */ -1, err);
 	if (relay->server < 0)
 		return error_wrap(err, "cannot reach NBD server '%s'", relay->text);
 	relay->stop = eventfd(0, EFD_CLOEXEC);

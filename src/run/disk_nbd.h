@@ -21,9 +21,11 @@ enum { NBD_TIMEOUT_MS = 30000 };
 
 /*
  * Connect to the server of @url and see within @timeout_ms that it speaks NBD, by its first 8
- * bytes, which stay in the socket. Return: fd, not blocking; or E_FAILED with one line.
+ * bytes, which stay in the socket; or until the event @stop (-1: none) is there, but for the time
+ * that a name server takes. Return: fd, not blocking; or E_FAILED with one line.
  */
-int nbd_connect(const struct nbd_url *url, unsigned timeout_ms, struct error *err) must_use_;
+int nbd_connect(const struct nbd_url *url, unsigned timeout_ms, int stop,
+		struct error *err) must_use_;
 
 /*
  * Connect to the server of @text and serve it to QEMU from the empty directory @dir, which this

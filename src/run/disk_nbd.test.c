@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,8 +21,9 @@
 #include "base/mem.h"
 #include "base/scratch.h"
 #include "base/str.h"
+#include "run/disk_nbd_url.h"
 
-enum { CONNECTIONS = 2, LIMIT_MS = 20000, PIECE = 64 * 1024 };
+enum { CONNECTIONS = 2, LIMIT_MS = 20000, PIECE = 64 * 1024, HOURS_MS = 10 * 3600 * 1000 };
 static const char magic[] = "NBDMAGIC";
 
 /* Says what a server says first, and then takes nothing. */
@@ -130,10 +132,34 @@ static void a_server_that_takes_nothing_is_given_up_with_its_qemu(void **state)
 	assert_int_equal(scratch_close(&scratch), 0);
 }
 
+/* A server that says nothing would be waited for much longer than a test may take. */
+static void a_connection_that_hangs_is_stopped(void **state)
+{
+	struct scratch scratch;
+	struct error err = ERROR_INIT;
+	struct nbd_url url = { 0 };
+
+	(void)state;
+	assert_int_equal(scratch_open(&scratch, scratch_place()), 0);
+	auto_free char *path = str_format("%s/server", scratch.path);
+	auto_free char *text = str_format("nbd+unix:///?socket=%s", path);
+	const struct sockaddr_un address = address_of(path);
+	auto_fd server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	auto_fd stop = eventfd(1, EFD_CLOEXEC);
+
+	assert_int_equal(bind(server, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(server, 1), 0);
+	assert_int_equal(nbd_url_parse(text, &url, &err), 0);
+	assert_int_equal(nbd_connect(&url, HOURS_MS, stop, &err), -E_FAILED);
+	nbd_url_release(&url);
+	assert_int_equal(scratch_close(&scratch), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_that_takes_nothing_is_given_up_with_its_qemu),
+		cmocka_unit_test(a_connection_that_hangs_is_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

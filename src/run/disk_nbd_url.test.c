@@ -124,7 +124,7 @@ static void a_silent_server_is_given_up(void **state)
 
 	(void)state;
 	assert_true(fd >= 0);
-	assert_int_equal(nbd_connect(&url, 20, &err), -E_FAILED);
+	assert_int_equal(nbd_connect(&url, 20, -1, &err), -E_FAILED);
 	assert_string_equal(err.text, "the server does not answer");
 	(void)unlink(path);
 }
@@ -138,11 +138,11 @@ static void a_socket_without_a_server(void **state)
 
 	(void)state;
 	(void)close(fd);
-	assert_int_equal(nbd_connect(&url, 1000, &err), -E_FAILED);
+	assert_int_equal(nbd_connect(&url, 1000, -1, &err), -E_FAILED);
 	assert_string_equal(err.text, "Connection refused");
 	(void)unlink(path);
 	err = (struct error)ERROR_INIT;
-	assert_int_equal(nbd_connect(&url, 1000, &err), -E_FAILED);
+	assert_int_equal(nbd_connect(&url, 1000, -1, &err), -E_FAILED);
 	assert_string_equal(err.text, "No such file or directory");
 }
 

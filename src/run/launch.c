@@ -256,8 +256,6 @@ static void close_disks(struct session *session)
 /* What can be left out if QEMU did not start for it. */
 static const char *way_out(const struct session *session)
 {
-	if (strstr(session->last_error, "qemu-vdagent")) /* a QEMU built without SPICE */
-		return "; --no-clipboard runs it without a shared clipboard";
 	return session->plan.window == WINDOW_NONE ? ""
 						   : "; --no-graphics runs it without a window";
 }

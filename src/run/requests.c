@@ -8,11 +8,12 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "machine/qmp.h"
 #include "run/net_request.h"
 #include "run/session.h"
 #include "store/manage.h"
 
-enum { REQUEST_MS = 10000, ANSWER_MS = 10000 };
+enum { REQUEST_MS = 10000, ANSWER_MS = 10000, DRAW_MS = 20000 };
 
 struct request {
 	struct requests *requests;
@@ -62,6 +63,7 @@ static void close_handle(uv_handle_t *handle)
 void request_drop(struct request *request)
 {
 	network_forget(request_network(request), request);
+	qmp_forget(request->requests->session->qmp, request);
 	close_handle((uv_handle_t *)&request->poll);
 	close_handle((uv_handle_t *)&request->timer);
 }
@@ -140,12 +142,33 @@ static void freeze(struct request *request)
 	answer_result(request, r, &err);
 }
 
+static void on_drawn(void *arg, int result, const struct error *err)
+{
+	struct request *request = arg;
+
+	(void)uv_timer_stop(&request->timer);
+	answer_result(request, result, err);
+}
+
+static void on_slow_drawing(uv_timer_t *timer)
+{
+	struct request *request = timer->data;
+	struct error err = ERROR_INIT;
+
+	qmp_forget(request->requests->session->qmp, request);
+	answer_result(request, error_set(&err, ETIMEDOUT, "QEMU does not answer"), &err);
+}
+
 static void draw_screen(struct request *request)
 {
 	struct error err = ERROR_INIT;
-	int r = desk_screenshot(request->requests->session, request->input.lock, &err);
+	int r = desk_screenshot(request->requests->session, request->input.lock, on_drawn, request,
+				&err);
 
-	answer_result(request, r, &err);
+	if (r < 0)
+		answer_result(request, r, &err);
+	else
+		(void)uv_timer_start(&request->timer, on_slow_drawing, DRAW_MS, 0);
 }
 
 static void dispatch(struct request *request)

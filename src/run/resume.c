@@ -297,8 +297,10 @@ static int go_on(struct session *session, struct error *err)
 	session->resume.active = false;
 	r = qmp_call(session->qmp, "cont", NULL, -1, CONT_MS, NULL, err);
 	/* it said no: not one instruction was executed */
-	if (r == -E_FAILED && state_put_back(&session->vm, &ignored) == 0)
+	if (r == -E_FAILED) {
+		(void)!state_put_back(&session->vm, &ignored);
 		session->resume.active = true;
+	}
 	return r;
 }
 
@@ -334,7 +336,7 @@ int resume_failed(const struct session *session, struct error *err)
 {
 	char why[sizeof(err->text)];
 
-	if (!session->resume.active)
+	if (!session->resume.active || !state_exists(&session->vm))
 		return -err->code;
 	(void)snprintf(why, sizeof(why), "%s", err->text);
 	return error_set(

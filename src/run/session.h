@@ -34,6 +34,7 @@
 #include "run/network.h"
 #include "run/requests.h"
 #include "run/resume.h"
+#include "run/suspend.h"
 #include "store/config.h"
 #include "store/disk.h"
 #include "store/runtime.h"
@@ -76,6 +77,7 @@ struct session {
 	struct resume resume;
 	struct errand waking; /* wake.c */
 	struct errand leaving; /* suspend.c: the guest lets go of its folders */
+	struct suspending suspending;
 	struct strings parts; /* that make the machine (plan.h) */
 	struct folders folders;
 	struct network network;
@@ -131,10 +133,7 @@ const char *session_without_arguments(const char *line);
 /* What --disk opened and made, after QEMU's end. */
 void session_close_extras(struct session *session);
 int session_launch(struct session *session, struct error *err) must_use_;
-/*
- * Serve until the end. Return: the exit status. Before, a signal ends the process as SIGKILL
- * would, which every stage must bear anyway.
- */
+/* Serve until the end. Return: the exit status. Before, signals are signals.h's. */
 int session_supervise(struct session *session, struct error *err) must_use_;
 /* Of session_launch(): start the cards, of which taps[] are the caller's, for the plan. */
 int session_start_cards(struct session *session, int *taps, struct error *err) must_use_;

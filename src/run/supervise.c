@@ -4,8 +4,7 @@
  * Theory of operation
  *
  * Nothing here waits for QEMU, which may be its guest's by now: commands are posted. Only a
- * freeze (freeze.c), a suspend (suspend.c) and a picture of the screen (vnc.c) have to wait, and
- * bound it.
+ * freeze (freeze.c) and a suspend (suspend.c) have to wait, and bound it.
  *
  * One libuv loop watches: our signals, QMP, QEMU's pidfd, the pipe of its
  * stderr, virtiofsd's end, the network keepers' sockets, the console, manage.sock, and (inside the
@@ -43,6 +42,7 @@
 #include "run/dir_archive.h"
 #include "run/net_options.h"
 #include "run/run.h"
+#include "run/signals.h"
 #include "run/suspend.h"
 #include "run/wake.h"
 #include "store/manage.h"
@@ -277,7 +277,7 @@ static void on_folders_gone(void *arg, const char *why)
 {
 	const struct session *session = arg;
 
-	if (session->end == END_NOT_YET && !session->guest_shut_down)
+	if (session->end == END_NOT_YET && !session->guest_shut_down && !session->suspending.active)
 		(void)fprintf(stderr, "%s\n", why);
 }
 
@@ -409,19 +409,6 @@ static void init_timer(struct session *session, uv_timer_t *timer)
 	timer->data = session;
 }
 
-/* A shell's "run &" ignores SIGINT, which `stop` needs. */
-static void hear_signals(void)
-{
-	struct sigaction old;
-	sigset_t none;
-
-	for (size_t i = 0; i < 2; i++)
-		if (sigaction(signal_numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
-			(void)signal(signal_numbers[i], SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* From here on, signals are the loop's. What nohup ignores stays ignored. */
 static void watch_signals(struct session *session)
 {
@@ -446,6 +433,7 @@ int run_session_init(struct session *session, struct error *err)
 		.resume = RESUME_INIT,
 		.waking = ERRAND_INIT,
 		.leaving = ERRAND_INIT,
+		.suspending = SUSPENDING_INIT,
 		.parts = VEC_INIT,
 		.memory = -1,
 		.folders = FOLDERS_INIT,
@@ -470,11 +458,12 @@ int run_session_init(struct session *session, struct error *err)
 	init_timer(session, &session->runtime_timer);
 	init_timer(session, &session->link_timer);
 	init_timer(session, &session->desk.timer);
+	init_timer(session, &session->suspending.timer);
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		(void)uv_signal_init(&session->loop, &session->signals[i]);
 		session->signals[i].data = session;
 	}
-	hear_signals();
+	signals_hear();
 	return 0;
 }
 
@@ -514,6 +503,7 @@ static void close_loop(struct session *session)
 
 void run_session_release(struct session *session)
 {
+	signals_hold();
 	end_qemu(session);
 	close_loop(session);
 	console_release(&session->console);
@@ -525,6 +515,7 @@ void run_session_release(struct session *session)
 	dir_archives_release(session->options->archives);
 	errand_release(&session->waking);
 	errand_release(&session->leaving);
+	suspend_release(session);
 	resume_release(&session->resume);
 	strings_release(&session->parts);
 	cleanup_close_(&session->memory);

@@ -3,19 +3,22 @@
 /*
  * Theory of operation
  *
- * The guest is stopped, which also writes all that its disks have in flight; then QEMU writes
- * its devices' state, and we the memory. From the moment at which the state has its name QEMU must
- * not execute the guest any more, so it is killed: nothing of it is needed. Before, whatever fails
- * lets the guest go on as if nothing had been.
+ * First the guest gives back what no state can have in it, for which it may take its time: the loop
+ * goes on meanwhile. Then it is stopped, which also writes all that its disks have in flight; QEMU
+ * writes its devices' state, and we the memory. From the moment at which the state has its name
+ * QEMU must not execute the guest any more, so it is killed: nothing of it is needed. Before,
+ * whatever fails lets the guest go on as if nothing had been.
  */
 
 #include "run/suspend.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "machine/migrate.h"
@@ -25,7 +28,7 @@
 #include "run/session.h"
 #include "store/state.h"
 
-enum { CALL_MS = 20000, STOP_MS = 120000, UNMOUNT_MS = 20000 };
+enum { CALL_MS = 20000, STOP_MS = 120000, UNMOUNT_MS = 20000, LEAVE_MS = 20000, TURN_MS = 5 };
 
 /* What the guest wrote is as durable as its state is, whatever its disk's caching. */
 static int sync_disks(const struct session *session, struct error *err)
@@ -68,26 +71,56 @@ static int write_state(struct session *session, const struct state_files *files,
 	return r < 0 ? r : state_publish(&session->vm, files, &state, err);
 }
 
-/* What was plugged out: the first folders, and after them the clipboard. */
-struct unplugged {
-	size_t folders;
-	bool clipboard;
-};
-
-/* What no state can have in it. An error leaves some of it in its place; @out tells what not. */
-static int unplug(struct session *session, struct unplugged *out, struct error *err)
+/* Fill in what is to be plugged out next. Return: is there anything? */
+static bool next_part(const struct session *session, struct plug *part)
 {
-	int r = 0;
+	const struct unplugged *out = &session->suspending.out;
 
-	while (r == 0 && out->folders < session->folders.count) {
-		r = plug_folder_out(session->qmp, out->folders, err);
-		out->folders += r == 0;
-	}
-	if (r == 0 && session->plan.clipboard) {
-		r = plug_clipboard_out(session->qmp, err);
-		out->clipboard = r == 0;
-	}
+	if (out->folders < session->folders.count)
+		*part = plug_folder(out->folders);
+	else if (session->plan.clipboard && !out->clipboard)
+		*part = plug_clipboard();
+	else
+		return false;
+	return true;
+}
+
+/* Ask for @part, once, and look whether it has come. Return: 1, 0 not yet, or error. */
+static int plug_out(struct session *session, const struct plug *part, struct error *err)
+{
+	struct suspending *suspending = &session->suspending;
+	int r = suspending->asked ? 0 : plug_ask_out(session->qmp, part, err);
+
+	if (r < 0)
+		return r;
+	if (!suspending->asked)
+		suspending->deadline = clock_ms() + LEAVE_MS;
+	suspending->asked = true;
+	r = plug_is_out(session->qmp, part, err);
+	if (r == 0 && clock_ms() >= suspending->deadline)
+		return error_set(err, EBUSY, "the guest does not give '%s' back", part->device);
 	return r;
+}
+
+/* What no state can have in it. Return: 1 all of it is out, 0 not yet; or an error, which leaves
+ * some of it in its place; .out tells what not. */
+static int unplug(struct session *session, struct error *err)
+{
+	struct unplugged *out = &session->suspending.out;
+	struct plug part;
+
+	while (next_part(session, &part)) {
+		int r = plug_out(session, &part, err);
+
+		if (r <= 0)
+			return r;
+		session->suspending.asked = false;
+		if (out->folders < session->folders.count)
+			out->folders++;
+		else
+			out->clipboard = true;
+	}
+	return 1;
 }
 
 /* As before, or what is wrong ends the run: nobody can say what a guest does that is half gone. */
@@ -105,50 +138,87 @@ static void go_on(struct session *session, const struct unplugged *out)
 		session_fail(session, err.text);
 }
 
-static int save_unplugged(struct session *session, const struct state_files *files,
-			  struct error *err)
+static int save_unplugged(struct session *session, struct error *err)
 {
-	int r = qmp_call(session->qmp, "stop", NULL, -1, STOP_MS, NULL, err);
+	int r;
 
+	/* nobody tells the guest to go on now */
+	(void)uv_timer_stop(&session->room_timer);
+	r = qmp_call(session->qmp, "stop", NULL, -1, STOP_MS, NULL, err);
 	if (r < 0)
 		return r;
 	(void)puts("creating a snapshot...");
-	return write_state(session, files, err);
+	return write_state(session, &session->suspending.files, err);
 }
 
-static int save(struct session *session, struct error *err)
+static void forget(struct session *session)
 {
-	auto_state_files files = STATE_FILES_INIT;
-	struct unplugged out = { 0 };
-	int r = state_begin(&session->vm, &files, err);
-
-	if (r < 0)
-		return r;
-	r = unplug(session, &out, err);
-	if (r == 0)
-		r = save_unplugged(session, &files, err);
-	if (r == 0)
-		return 0;
 	state_abandon(&session->vm);
-	go_on(session, &out);
-	return r;
+	state_files_release(&session->suspending.files);
+	session->suspending.active = false;
+}
+
+static void give_up(struct session *session, const struct error *why)
+{
+	forget(session);
+	/* it switched itself off meanwhile: so it ends as any that does */
+	if (session->guest_shut_down)
+		return;
+	/* a QEMU that has gone is noticed, with its reason, by the loop */
+	if (why->code != EPIPE && why->code != ECONNRESET)
+		go_on(session, &session->suspending.out);
+	(void)printf("Failed to suspend the VM: %s\n", why->text);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+	struct error err = ERROR_INIT;
+	int r;
+
+	if (session->end != END_NOT_YET || session->guest_shut_down) {
+		forget(session);
+		return;
+	}
+	r = unplug(session, &err);
+	if (r == 0) {
+		(void)uv_timer_start(timer, on_turn, TURN_MS, 0);
+		return;
+	}
+	if (r > 0)
+		r = save_unplugged(session, &err);
+	if (r < 0) {
+		give_up(session, &err);
+		return;
+	}
+	session->suspending.active = false;
+	(void)puts("snapshot created successfully! shutting down the VM...");
+	session->end = END_BY_SUSPEND;
+	(void)kill(session->qemu, SIGKILL);
 }
 
 static void suspend(struct session *session)
 {
+	struct suspending *suspending = &session->suspending;
 	struct error err = ERROR_INIT;
 
 	if (session->end != END_NOT_YET || session->guest_shut_down)
 		return;
-	/* nobody tells the guest to go on now */
-	(void)uv_timer_stop(&session->room_timer);
-	if (save(session, &err) < 0) {
+	suspending->out = (struct unplugged){ 0 };
+	suspending->asked = false;
+	if (state_begin(&session->vm, &suspending->files, &err) < 0) {
 		(void)printf("Failed to suspend the VM: %s\n", err.text);
 		return;
 	}
-	(void)puts("snapshot created successfully! shutting down the VM...");
-	session->end = END_BY_SUSPEND;
-	(void)kill(session->qemu, SIGKILL);
+	suspending->active = true;
+	on_turn(&suspending->timer);
+}
+
+void suspend_release(struct session *session)
+{
+	if (session->suspending.active)
+		forget(session);
+	state_files_release(&session->suspending.files);
 }
 
 /* --- the guest's folders --- */
@@ -167,7 +237,8 @@ void suspend_start(struct session *session)
 	struct errand *errand = &session->leaving;
 	struct error ignored = ERROR_INIT;
 
-	if (session->end != END_NOT_YET || session->guest_shut_down || errand->pid)
+	if (session->end != END_NOT_YET || session->guest_shut_down || errand->pid ||
+	    session->suspending.active)
 		return;
 	(void)puts("pausing VM to take a snapshot...");
 	errand->session = session;

@@ -27,9 +27,10 @@
 
 enum {
 	CALL_MS = 10000,
-	DRAW_MS = 20000,
 	ADDRESS_MS = 60000, /* contract 7.1 */
 	PORT_MAX = 65535,
+	FIRST_SET = 1000000,
+	SETS = 1000000,
 };
 
 /* 64 characters that need no escape in a URL: six bits of a random byte each. */
@@ -144,31 +145,31 @@ void desk_announce(struct session *session)
 	print_server(url);
 }
 
-/* Not waited for: where drawing takes too long, QEMU does it after that. */
-static void take_back(struct session *session, int64_t set)
+/*
+ * Nothing of it is waited for: QEMU works in order, so the set is there when it draws, and goes
+ * when it has drawn. Sets that QEMU numbers itself have the lowest free number.
+ */
+int desk_screenshot(struct session *session, int file, qmp_answer_fn on_drawn, void *arg,
+		    struct error *err)
 {
-	struct error ignored = ERROR_INIT;
-
-	(void)!qmp_post_with(session->qmp, "remove-fd",
-			     json_pack("{s:I}", "fdset-id", (json_int_t)set), &ignored);
-}
-
-int desk_screenshot(struct session *session, int file, struct error *err)
-{
+	json_int_t set = FIRST_SET + session->desk.pictures;
 	char path[48];
 	struct stat st;
-	int64_t set = -1;
 	int r;
 
 	if (file < 0 || fstat(file, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set(err, E_PROTOCOL, "no file to draw into");
-	r = session_lend(session, file, &set, err);
+	r = qmp_ask(session->qmp, "add-fd", json_pack("{s:I}", "fdset-id", set), file, NULL, NULL,
+		    err);
 	if (r < 0)
 		return r;
+	session->desk.pictures = (session->desk.pictures + 1) % SETS;
 	(void)snprintf(path, sizeof(path), "/dev/fdset/%lld", (long long)set);
-	r = qmp_call(session->qmp, "screendump",
-		     json_pack("{s:s, s:s}", "filename", path, "format", "png"), -1, DRAW_MS, NULL,
-		     err);
-	take_back(session, set);
+	r = qmp_ask(session->qmp, "screendump",
+		    json_pack("{s:s, s:s}", "filename", path, "format", "png"), -1, on_drawn, arg,
+		    err);
+	if (r == 0 || r == -EBUSY)
+		(void)!qmp_post_with(session->qmp, "remove-fd", json_pack("{s:I}", "fdset-id", set),
+				     &(struct error)ERROR_INIT);
 	return r;
 }

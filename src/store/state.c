@@ -284,7 +284,12 @@ static int move(const struct vm *vm, const char *from, const char *to, struct er
 
 int state_consume(const struct vm *vm, struct error *err)
 {
-	return move(vm, STATE_DIR, STATE_USED, err);
+	int r = move(vm, STATE_DIR, STATE_USED, err);
+
+	/* moved, and perhaps not for good: nothing was executed, so it may be resumed from again */
+	if (r < 0 && !state_exists(vm))
+		(void)renameat(vm->dir, STATE_USED, vm->dir, STATE_DIR);
+	return r;
 }
 
 int state_put_back(const struct vm *vm, struct error *err)

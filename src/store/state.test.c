@@ -5,12 +5,26 @@
 #include "store/fixture.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "store/disk.h"
 #include "store/state.h"
 
 enum { MEMORY = 1024 * 1024 };
 static const char device_text[] = "the devices' state";
+
+/* The library's, or a disk that fails. */
+static bool sync_fails;
+
+int fsync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fsync, fd);
+	errno = EIO;
+	return -1;
+}
 
 static void fill(struct state *state)
 {
@@ -132,6 +146,26 @@ static void it_is_used_once(void **test)
 	assert_int_equal(state_consume(&vm, &f->err), 0);
 	state_tidy(&vm);
 	assert_int_equal(count_states(&vm), 0);
+}
+
+/* The directory's fsync fails after the rename, in this program's own fsync(). */
+static void one_whose_renaming_fails_is_there(void **test)
+{
+	struct fixture *f = *test;
+	auto_vm vm = VM_INIT;
+
+	open_vm(f, &vm);
+	write_one(f, &vm);
+	sync_fails = true;
+	assert_fails(f, EIO, "", state_consume(&vm, &f->err));
+	assert_fails(f, EIO, "", state_drop(&vm, &f->err));
+	sync_fails = false;
+	assert_int_equal(open_one(f, &vm), 1);
+	assert_int_equal(state_consume(&vm, &f->err), 0);
+	sync_fails = true;
+	assert_fails(f, EIO, "", state_put_back(&vm, &f->err));
+	sync_fails = false;
+	assert_int_equal(open_one(f, &vm), 1);
 }
 
 static void what_was_begun_is_none(void **test)
@@ -296,6 +330,7 @@ int main(void)
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(a_member_less_is_an_error),
 		fixture_test(it_is_used_once),
+		fixture_test(one_whose_renaming_fails_is_there),
 		fixture_test(what_was_begun_is_none),
 		fixture_test(what_could_not_be_read_does_not_appear),
 		fixture_test(what_is_not_whole_is_an_error_and_stays),
