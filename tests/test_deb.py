@@ -192,12 +192,46 @@ def test_install_demo_and_purge_leave_nothing(package, image_home, tmp_path):
         assert there.as_user("cat", "/home/mia/.tart/vms/debian/config.json").returncode == 0  # VMs are their user's
 
 
+def test_configured_where_files_keep_no_capabilities(package, tmp_path):
+    """As in some containers; ramfs has no extended attributes. dpkg is content, and one line tells the user."""
+    with machine(tmp_path) as there:
+        (there.home / package.name).write_bytes(package.read_bytes())
+        add_user(there)
+        there.run("mkdir", "-p", "/usr/libexec/linzer")
+        there.run("mount", "-t", "ramfs", "none", "/usr/libexec/linzer")
+        there.run("chmod", "755", "/usr/libexec/linzer")
+        done = subprocess.run([*there.words, "dpkg", "--install", f"/home/mia/{package.name}"], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == 0 and "/usr/libexec/linzer/linzer-net' cannot have capabilities (" in done.stderr, done
+        assert there.run("dpkg-query", "-f", "${Status}", "-W", "linzer") == "install ok installed"
+
+
+def test_a_purge_does_not_pull_the_locks_from_under_running_vms(tmp_path):
+    """A keeper locks /run/linzer by its name. /etc, /run and /usr/libexec are empty ones, and so is the list of processes."""
+    script = """for d in etc run usr/libexec; do mount -t tmpfs none /$d || exit; done
+    mkdir -p /run/linzer/uid /etc/tmpfiles.d /usr/libexec/linzer
+    cp "$(command -v sleep)" /usr/libexec/linzer/linzer-net
+    /usr/libexec/linzer/linzer-net infinity & keeper=$!
+    until readlink /proc/$keeper/exe | grep -q linzer-net; do :; done
+    rm /usr/libexec/linzer/linzer-net
+    sh debian/postrm purge && ls /run/linzer
+    { kill $keeper; wait $keeper; } 2>/dev/null
+    sh debian/postrm purge && [ ! -e /run/linzer ]"""
+    (tmp_path / "getent").write_text("#!/bin/sh\nexit 2\n")
+    (tmp_path / "getent").chmod(0o755)
+    done = subprocess.run(["unshare", "-m", "--propagation", "private", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script],
+                          cwd=ROOT, capture_output=True, text=True, env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"})
+    assert (done.returncode, done.stdout) == (0, "uid\n"), done
+    assert done.stderr == "VMs still run: /run/linzer stays until the next boot\n"
+
+
 def test_a_group_that_cannot_go_does_not_keep_the_package(tmp_path):
     """It is somebody's primary group; /etc and /run are empty ones."""
     for name, text in {"groupdel": "echo cannot >&2; exit 8", "getent": "exit 0"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     script = "mount -t tmpfs none /etc && mount -t tmpfs none /run && mkdir -p /run/linzer/uid /etc/tmpfiles.d && sh debian/postrm purge && ls /run"
-    done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True,
+    done = subprocess.run(["unshare", "-m", "--propagation", "private", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
+                           script], cwd=ROOT, capture_output=True, text=True,
                           env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "cannot\nthe group linzer stays\n")

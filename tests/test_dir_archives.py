@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`run --dir=URL`: an archive from a real HTTP server, unpacked and shared; and what a hostile one gets done: nothing."""
 
+import base64
 import contextlib
 import gzip
 import http.server
 import io
 import os
+import pathlib
 import signal
+import ssl
 import stat
+import subprocess
 import tarfile
 import threading
 import time
@@ -69,7 +73,28 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.say(200, self.file()[:-9], Content_Length=len(self.file()))
 
     def say_silent(self):
+        self.server.connected = True
         time.sleep(self.server.silence)
+
+    def drip(self, begin, what):
+        """Never quite silent, and never done."""
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(begin)
+            for _ in range(1000):
+                self.wfile.write(what)
+                time.sleep(0.1)
+        self.close_connection = True
+
+    def say_dripping(self):
+        self.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x")
+
+    def say_headers(self):
+        self.drip(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n")
+
+    def say_guarded(self):
+        """To whoever knows that user's password."""
+        known = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"mia:s3cret").decode()
+        return super().do_GET() if known else self.say(401)
 
     def say_endless(self):
         """Beside an error, or a redirect to what is there, as much as anybody takes."""
@@ -93,7 +118,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def __init__(self, root, port=0):
-        self.root, self.seen, self.silence = root, [], 4
+        self.root, self.seen, self.silence, self.connected = root, [], 4, False
         super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
@@ -268,6 +293,8 @@ class TestCache:
     ("cut/a.tar.gz", "transfer closed with 9 bytes remaining to read"),
     ("out/a.tar.gz", "Protocol \"file\" not supported or disabled in libcurl"),
     ("silent", "Operation too slow."),
+    ("dripping", "Operation too slow."),
+    ("headers", "Operation too slow."),
 ])
 def test_a_server_that_gives_nothing_is_one_line(linzer, server, vm, path, why):
     hello(server)
@@ -282,6 +309,71 @@ def test_nobody_there_is_one_line(linzer, server, vm):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"--dir {server.url}/a.tar.gz: Failed to connect")
     server.__init__(server.root)
+
+
+def programs(name):
+    """Directories in /proc of the processes of that program."""
+    found = []
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (place / "comm").read_text().strip() == name[:15]:
+                found.append(place)
+    return found
+
+
+def test_what_fetches_has_no_privilege_and_no_password_on_its_command_line(linzer, server, vm):
+    server.silence = 60
+    child = linzer.start("run", "--net-none", f"--dir={server.url.replace('//', '//mia:s3cret@')}/silent", vm,
+                         env={"SECRET": "s3cret", "http_proxy": "", "no_proxy": "*"})
+    try:
+        eventually(lambda: server.connected)
+        fetcher, = programs("linzer-archive")
+        status = dict(line.split(":\t", 1) for line in (fetcher / "status").read_text().splitlines() if ":\t" in line)
+        assert "s3cret" not in (fetcher / "cmdline").read_text() and "127.0.0.1" not in (fetcher / "cmdline").read_text()
+        assert b"s3cret" not in (fetcher / "environ").read_bytes() and b"no_proxy=*" in (fetcher / "environ").read_bytes()
+        assert status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
+        assert len(set(status["Uid"].split())) == 1 and "0" not in status["Uid"].split()
+        assert os.geteuid() != 0 or set(status["Uid"].split()) == set(status["Gid"].split())
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_password_goes_to_the_server_alone(linzer, server, vm):
+    hello(server, "guarded")
+    url = server.url.replace("//", "//mia:s3cret@")
+    shown = f"{server.url}/guarded"
+    for told in ("Downloading", "Using cached archive for"):
+        said, errors, files = ran(linzer, vm, f"{url}/guarded")
+        assert said[0] == f"{told} {shown}..." and errors == "" and files == {"d/file": b"hello\n"}
+    for failing in ("guarded", "absent"):
+        done = run(linzer, f"{server.url.replace('//', '//mia:wr0ng@')}/{failing}")
+        assert (done.returncode, done.stderr.startswith(f"--dir {server.url}/{failing}: the server answered with status 4")) == (1, True)
+    done = run(linzer, f"{url}/guarded#\x7f")
+    assert done.returncode == 64 and "s3cret" not in done.stderr
+    server.end()
+    assert f"{shown}: " in ran(linzer, vm, f"{url}/guarded")[1]
+    server.__init__(server.root)
+    kept_text = [path.read_bytes() for path in linzer.home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20]
+    assert kept_text and not any(word in text for text in kept_text for word in (b"s3cret", b"wr0ng"))
+
+
+def test_an_authority_that_only_the_caller_may_read(linzer, server, vm):
+    """$SSL_CERT_FILE is read before privileges go."""
+    hello(server)
+    key, certificate = server.root / "key.pem", server.root / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a", "-keyout", key,
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate], check=True, capture_output=True)
+    certificate.chmod(0o600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"{server.url.replace('http', 'https')}/a.tar.gz"
+    assert ran(linzer, vm, url, env={"SSL_CERT_FILE": str(certificate)})[2] == {"d/file": b"hello\n"}
+    done = run(linzer, url)
+    assert done.returncode == 1 and done.stderr.startswith(f"--dir {url}: SSL certificate problem: self")
+    done = run(linzer, url, env={"SSL_CERT_FILE": "/nonexistent/file"})
+    assert done.returncode == 1 and done.stderr.startswith(f"--dir {url}: cannot open '/nonexistent/file'")
 
 
 def many(path):

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -75,6 +76,26 @@ def test_after_an_upgrade_everybody_runs_the_new_program(there):
     sh("cp", str(there.place / "linzer-net-plain"), str(new))
     (there.place / "linzer-net-plain").write_text("#!/bin/false\n")
     assert is_isolated(person(there, "mia", 1, "linzer")) and is_isolated(person(there, "otto", 2))
+
+
+def test_where_files_keep_no_capabilities(there):
+    """ramfs has no extended attributes: one line says what that means, and nobody is shut out of what works without."""
+    place = there.place / "ramfs"
+    place.mkdir()
+    there.run("mount", "-t", "ramfs", "none", place)
+    there.run("cp", BUILD / "linzer-net", place)
+    there.run("chmod", "755", place)
+    for _ in range(2):
+        done = subprocess.run([*there.words, ROOT / "scripts/install-caps", place / "linzer-net"], capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert done.stderr.startswith(f"'{place}/linzer-net' cannot have capabilities (") and "only root" in done.stderr
+        assert there.run("stat", "-c", "%n %a %U", place / "linzer-net", "/run/linzer").splitlines() == \
+            [f"{place}/linzer-net 755 root", "/run/linzer 750 root"]
+    for number, groups in enumerate([(), ("linzer",)]):
+        someone = person(there, f"user{number}", number, *groups)
+        someone.settings["LINZER_NET"] = str(place / "linzer-net")
+        assert is_isolated(someone)
 
 
 def test_installed_where_make_install_puts_it(there):

@@ -148,12 +148,13 @@ static void set_limits(CURL *curl, const char *url)
 	(void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 }
 
-static void prepare(struct transfer *t, const char *url)
+static void prepare(struct transfer *t, const struct fetch_source *source)
 {
-	const char *authorities = getenv("SSL_CERT_FILE");
+	struct curl_blob authorities = { source->authorities.ptr, source->authorities.len,
+					 CURL_BLOB_NOCOPY };
 
-	set_limits(t->curl, url);
-	(void)curl_easy_setopt(t->curl, CURLOPT_URL, url);
+	set_limits(t->curl, source->url);
+	(void)curl_easy_setopt(t->curl, CURLOPT_URL, source->url);
 	(void)curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "linzer/" LINZER_VERSION);
 	(void)curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
 	(void)curl_easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -161,8 +162,8 @@ static void prepare(struct transfer *t, const char *url)
 	(void)curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_body);
 	(void)curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
 	(void)curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->reason);
-	if (authorities && *authorities)
-		(void)curl_easy_setopt(t->curl, CURLOPT_CAINFO, authorities);
+	if (authorities.len)
+		(void)curl_easy_setopt(t->curl, CURLOPT_CAINFO_BLOB, &authorities);
 }
 
 static int broken(const struct transfer *t, CURLcode code, struct error *err)
@@ -195,7 +196,7 @@ static int conclude(struct transfer *t, struct fetch_version *known, struct erro
 	return 1;
 }
 
-int fetch(const char *url, int fd, struct fetch_version *known, struct error *err)
+int fetch(const struct fetch_source *source, int fd, struct fetch_version *known, struct error *err)
 {
 	cleanup_(release) struct transfer t = { .fd = fd, .came = FETCH_VERSION_INIT, .err = err };
 	CURLcode code;
@@ -206,7 +207,7 @@ int fetch(const char *url, int fd, struct fetch_version *known, struct error *er
 		return error_set(err, ENOMEM, "cannot start a transfer");
 	add_condition(&t, "If-None-Match", &known->etag);
 	add_condition(&t, "If-Modified-Since", &known->modified);
-	prepare(&t, url);
+	prepare(&t, source);
 	code = curl_easy_perform(t.curl);
 	return code == CURLE_OK ? conclude(&t, known, err) : broken(&t, code, err);
 }

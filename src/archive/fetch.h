@@ -25,12 +25,18 @@ struct fetch_version {
 		.etag = STR_INIT, .modified = STR_INIT, \
 	}
 
+struct fetch_source {
+	const char *url;
+	struct str authorities; /* certificates (PEM) to trust; empty: the system's */
+};
+
 /*
- * Write what @url names to the empty file @fd; @known is the version that the caller has (both may
- * be empty), and becomes the one that came. Return: 1 it came; 0 @known is what is there; or error:
- * EHOSTUNREACH where nobody answered, E_TOO_BIG. $SSL_CERT_FILE and $LINZER_STALL_SECONDS count.
+ * Write what is at @source to the empty file @fd; @known is the version that the caller has (both
+ * may be empty), and becomes the one that came. Return: 1 it came; 0 @known is what is there; or
+ * error: EHOSTUNREACH where nobody answered, E_TOO_BIG. $LINZER_STALL_SECONDS counts.
  */
-int fetch(const char *url, int fd, struct fetch_version *known, struct error *err) must_use_;
+int fetch(const struct fetch_source *source, int fd, struct fetch_version *known,
+	  struct error *err) must_use_;
 void fetch_version_release(struct fetch_version *version);
 #define auto_fetch_version cleanup_(fetch_version_release) struct fetch_version
 

@@ -48,21 +48,50 @@ static uint64_t link_right(void)
 	return version >= 2 ? LANDLOCK_ACCESS_FS_REFER : 0;
 }
 
-static int restrict_files(int dir, struct error *err)
+/* Return: a set of rules by which no file can be had at all; or error. */
+static int make_ruleset(struct error *err)
 {
 	const struct landlock_ruleset_attr attr = { .handled_access_fs = handled | link_right() };
-	const struct landlock_path_beneath_attr rule = { .allowed_access = allowed | link_right(),
-							 .parent_fd = dir };
-	auto_fd ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+	int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 
 	if (ruleset < 0)
-		return error_set(
-			err, ENOSYS,
-			"this kernel has no Landlock, without which no archive is unpacked");
-	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ||
+		return error_set(err, ENOSYS,
+				 "this kernel has no Landlock, without which no archive is had");
+	return ruleset;
+}
+
+static int permit(int ruleset, int fd, uint64_t access)
+{
+	const struct landlock_path_beneath_attr rule = { .allowed_access = access,
+							 .parent_fd = fd };
+
+	return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+}
+
+static int restrict_files(int dir, struct error *err)
+{
+	auto_fd ruleset = make_ruleset(err);
+
+	if (ruleset < 0)
+		return ruleset;
+	if (permit(ruleset, dir, allowed | link_right()) < 0 ||
 	    syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		return error_errno(err, "cannot make a sandbox");
 	return 0;
+}
+
+/* What is not there needs no rule. */
+static int permit_reading(int ruleset, const char *path)
+{
+	auto_fd fd = open(path, O_PATH | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 0;
+	return permit(ruleset, fd,
+		      S_ISDIR(st.st_mode)
+			      ? LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR
+			      : LANDLOCK_ACCESS_FS_READ_FILE);
 }
 
 static const char *const allowed_calls[] = {
@@ -184,6 +213,32 @@ static int limit(__rlimit_resource_t what, uint64_t value)
 	const struct rlimit both = { value, value };
 
 	return setrlimit(what, &both);
+}
+
+/* What resolving a name, a TLS connection and an encoding load. */
+static const char *const readable[] = {
+	"/usr",	     "/lib", "/lib32",
+	"/lib64",    "/etc", "/etc/resolv.conf" /* often a link to /run */,
+	"/dev/null",
+};
+
+int jail_shut_files(uint64_t file_size, struct error *err)
+{
+	auto_fd ruleset = -1;
+
+	if (geteuid() == 0)
+		return error_set(err, E_FAILED, "archives are not fetched by root");
+	ruleset = make_ruleset(err);
+	if (ruleset < 0)
+		return ruleset;
+	for (size_t i = 0; i < array_size(readable); i++)
+		if (permit_reading(ruleset, readable[i]) < 0)
+			return error_errno(err, "cannot make a sandbox");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) < 0 ||
+	    limit(RLIMIT_FSIZE, file_size) < 0 || limit(RLIMIT_CORE, 0) < 0 ||
+	    syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+		return error_errno(err, "cannot make a sandbox");
+	return 0;
 }
 
 int jail_enter(int dir, const struct jail_limits *limits, struct error *err)

@@ -34,10 +34,22 @@
 enum { SOMEBODY = 61950, FORBIDDEN = 10, REFUSED = 99 };
 
 static int dir = -1; /* his */
+static int shared = -1; /* a file that he got open */
 
-static int in_jail(int (*attempt)(void))
+static int enter(struct error *err)
 {
 	const struct jail_limits limits = { 1 << 20, ADDRESS_SPACE, 10 };
+
+	return jail_enter(dir, &limits, err);
+}
+
+static int shut(struct error *err)
+{
+	return fchdir(dir) < 0 ? -1 : jail_shut_files(1 << 20, err);
+}
+
+static int after(int (*lock_in)(struct error *err), int (*attempt)(void))
+{
 	struct error err = ERROR_INIT;
 	int status;
 	pid_t pid = fork();
@@ -46,7 +58,7 @@ static int in_jail(int (*attempt)(void))
 	if (pid == 0) {
 		if (geteuid() == 0 && (setgid(SOMEBODY) < 0 || setuid(SOMEBODY) < 0))
 			_exit(REFUSED);
-		if (jail_enter(dir, &limits, &err) < 0)
+		if (lock_in(&err) < 0)
 			_exit(REFUSED);
 		/* _exit() is more than that call where a sanitizer watches */
 		(void)syscall(SYS_exit_group, attempt() < 0 ? FORBIDDEN : 0);
@@ -54,6 +66,11 @@ static int in_jail(int (*attempt)(void))
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+static int in_jail(int (*attempt)(void))
+{
+	return after(enter, attempt);
 }
 
 static int make_file(void)
@@ -207,14 +224,55 @@ static void nothing_else(void **state)
 	assert_int_equal(in_jail(grow), FORBIDDEN);
 }
 
+static int read_home(void)
+{
+	return open(outside, O_RDONLY);
+}
+
+static int speak(void)
+{
+	return open("/etc/hosts", O_RDONLY) < 0 ? -1 : socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int write_what_is_open(void)
+{
+	static const char text[] = "x";
+
+	return (int)write(shared, text, 1);
+}
+
+static int grow_what_is_open(void)
+{
+	(void)signal(SIGXFSZ, SIG_IGN);
+	return ftruncate(shared, (1 << 20) + 1);
+}
+
+static void fetching_has_the_network_and_no_files(void **state)
+{
+	(void)state;
+	assert_int_equal(after(shut, speak), 0);
+	assert_int_equal(after(shut, write_what_is_open), 0);
+	assert_int_equal(after(shut, grow_what_is_open), FORBIDDEN);
+	assert_int_equal(after(shut, make_file), FORBIDDEN);
+	assert_int_equal(after(shut, make_tree), FORBIDDEN);
+	assert_int_equal(after(shut, read_home), FORBIDDEN);
+	assert_int_equal(after(shut, list_outside), FORBIDDEN);
+	assert_int_equal(after(shut, write_outside), FORBIDDEN);
+	assert_int_equal(after(shut, make_outside), FORBIDDEN);
+	assert_int_equal(after(shut, read_memory), FORBIDDEN);
+	assert_int_equal(after(shut, start_program), FORBIDDEN);
+}
+
 static void root_is_refused(void **state)
 {
 	const struct jail_limits limits = { 1, 1, 1 };
 	struct error err = ERROR_INIT;
 
 	(void)state;
-	if (geteuid() == 0)
-		assert_int_equal(jail_enter(dir, &limits, &err), -E_FAILED);
+	if (geteuid() != 0)
+		return;
+	assert_int_equal(jail_enter(dir, &limits, &err), -E_FAILED);
+	assert_int_equal(jail_shut_files(1, &err), -E_FAILED);
 }
 
 static struct scratch scratch;
@@ -238,6 +296,9 @@ static int set_up(void **state)
 	(void)snprintf(outside, sizeof(outside), "%s/outside", scratch.path);
 	if (make_outside_file() < 0)
 		return -1;
+	shared = openat(scratch.lock, "shared", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (shared < 0)
+		return -1;
 	dir = openat(scratch.lock, "his", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dir < 0 ? -1 : 0;
 }
@@ -246,6 +307,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	(void)close(dir);
+	(void)close(shared);
 	return scratch_close(&scratch);
 }
 
@@ -255,6 +317,7 @@ int main(void)
 		cmocka_unit_test(what_unpacking_needs),
 		cmocka_unit_test(nothing_outside),
 		cmocka_unit_test(nothing_else),
+		cmocka_unit_test(fetching_has_the_network_and_no_files),
 		cmocka_unit_test(root_is_refused),
 	};
 

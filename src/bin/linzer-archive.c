@@ -6,8 +6,9 @@
  *
  *   seed NAME...               the seed of cloud-init, to 3, of files with these names, whose
  *                              content is 4, ...
- *   fetch URL ETAG MODIFIED    what is there, to 3; its version as JSON to stdout, or nothing
- *                              where that is still the given one
+ *   fetch ETAG MODIFIED        what is at the URL on stdin, which may hold a password, to 3, by
+ *                              the authorities' certificates 4 (empty: the system's); its version
+ *                              as JSON to stdout, or nothing where that is still the given one
  *   expand LIMIT               the compressed file 3 to 4, at most so many bytes
  *   unpack                     the archive 3 into the directory 4
  *
@@ -21,6 +22,7 @@
 
 #include "archive/expand.h"
 #include "archive/fetch.h"
+#include "archive/jail.h"
 #include "archive/seed.h"
 #include "archive/unpack.h"
 #include "base/error.h"
@@ -29,15 +31,16 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { FIRST_FD = 3, SEED_FILES_MAX = 8, SEED_FILE_MAX = 4 * 1024 * 1024 };
+enum { FIRST_FD = 3, SEED_FILES_MAX = 8, FILE_MAX = 4 * 1024 * 1024, URL_MAX = 4096 };
 
+/* All of a regular file. */
 static int read_whole(int fd, struct str *content, struct error *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return error_errno(err, "cannot read descriptor %d", fd);
-	if (st.st_size > SEED_FILE_MAX)
+	if (st.st_size > FILE_MAX)
 		return error_set(err, E_TOO_BIG, "descriptor %d has too much", fd);
 	str_grow(content, (size_t)st.st_size);
 	str_set_len(content, (size_t)st.st_size);
@@ -82,11 +85,19 @@ static int print_version(const struct fetch_version *version, struct error *err)
 static int fetch_file(char **words, struct error *err)
 {
 	auto_fetch_version version = FETCH_VERSION_INIT;
-	int r;
+	auto_str url = STR_INIT;
+	auto_str authorities = STR_INIT;
+	int r = jail_shut_files(FETCH_BYTES_MAX, err);
 
-	str_adds(&version.etag, words[1]);
-	str_adds(&version.modified, words[2]);
-	r = fetch(words[0], FIRST_FD, &version, err);
+	if (r == 0)
+		r = fs_read_input("-", URL_MAX, &url, err);
+	if (r == 0)
+		r = read_whole(FIRST_FD + 1, &authorities, err);
+	if (r < 0)
+		return r;
+	str_adds(&version.etag, words[0]);
+	str_adds(&version.modified, words[1]);
+	r = fetch(&(struct fetch_source){ url.ptr, authorities }, FIRST_FD, &version, err);
 	return r > 0 ? print_version(&version, err) : r;
 }
 
@@ -103,7 +114,7 @@ static int perform(int argc, char **argv, struct error *err)
 {
 	if (argc > 2 && strcmp(argv[1], "seed") == 0)
 		return seed(argc - 2, argv + 2, err);
-	if (argc == 5 && strcmp(argv[1], "fetch") == 0)
+	if (argc == 4 && strcmp(argv[1], "fetch") == 0)
 		return fetch_file(argv + 2, err);
 	if (argc == 3 && strcmp(argv[1], "expand") == 0)
 		return expand_file(argv[2], err);

@@ -23,22 +23,39 @@ enum { ARCHIVE_FD = 3, FOLDER_FD = 4, UNPACK_MS = 3600 * 1000 };
  */
 static const char folder_name[] = "files";
 
+static int fetch_one(struct dir_archives *archives, const struct dir_options *dirs, size_t option,
+		     const struct home *home, const struct identity *identity, struct error *err)
+{
+	const char *url = dirs->items[option].path;
+	int fd = dir_cache_open(home, url, identity, err);
+
+	if (fd < 0) {
+		auto_free char *shown = dir_url_shown(url);
+
+		return error_wrap(err, "--dir %s", shown);
+	}
+	archives->items[archives->count++] =
+		(struct dir_archive){ .option = option, .file = fd, .lock = -1 };
+	return 0;
+}
+
+/* No identity is claimed where nothing is fetched. The VM's own, claimed when it starts, unpacks.
+ */
 int dir_archives_fetch(struct dir_archives *archives, const struct dir_options *dirs,
 		       const struct home *home, struct error *err)
 {
-	for (size_t i = 0; i < dirs->len; i++) {
-		const struct dir_option *option = &dirs->items[i];
-		int fd;
+	auto_identity fetcher = IDENTITY_INIT;
+	int r = 0;
 
-		if (!option->is_url)
+	for (size_t i = 0; r == 0 && i < dirs->len; i++) {
+		if (!dirs->items[i].is_url)
 			continue;
-		fd = dir_cache_open(home, option->path, err);
-		if (fd < 0)
-			return error_wrap(err, "--dir %s", option->path);
-		archives->items[archives->count++] =
-			(struct dir_archive){ .option = i, .file = fd, .lock = -1 };
+		if (archives->count == 0)
+			r = identity_claim(&fetcher, err);
+		if (r == 0)
+			r = fetch_one(archives, dirs, i, home, &fetcher, err);
 	}
-	return 0;
+	return r;
 }
 
 static char *fresh_path(const struct home *home)
@@ -120,8 +137,11 @@ static int unpack_all(struct dir_archives *archives, struct dir_options *dirs,
 		struct dir_archive *archive = &archives->items[i];
 		struct dir_option *option = &dirs->items[archive->option];
 
-		if (unpack_one(archive, home, identity, err) < 0)
-			return error_wrap(err, "--dir %s", option->path);
+		if (unpack_one(archive, home, identity, err) < 0) {
+			auto_free char *shown = dir_url_shown(option->path);
+
+			return error_wrap(err, "--dir %s", shown);
+		}
 		(void)puts("Unarchived into a temporary directory!");
 		free(option->path);
 		option->path = str_format("%s/%s", archive->volume, folder_name);

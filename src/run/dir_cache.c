@@ -26,19 +26,19 @@
 #include "base/fnv.h"
 #include "base/fs.h"
 #include "base/json.h"
-#include "base/libexec.h"
 #include "base/lock.h"
 #include "base/mem.h"
-#include "base/process.h"
 #include "base/str.h"
+#include "run/dir_fetch.h"
+#include "run/dir_option.h"
 #include "store/home.h"
 
-enum { ANSWER_MAX = 16 * 1024, FETCH_FD = 3, NOBODY_ANSWERED = 2, HEX = 16 };
+enum { HEX = 16 };
 static const char archive_end[] = ".archive", part_end[] = ".part", json_end[] = ".json";
 
 /* One URL's files. */
 struct cached {
-	const char *url;
+	char *url; /* without a password, which would be kept by what is kept */
 	int dir; /* cache/archives */
 	char part[HEX + 8], archive[HEX + 12], json[HEX + 8];
 	int part_fd; /* the lock */
@@ -48,6 +48,7 @@ struct cached {
 
 static void release(struct cached *c)
 {
+	free(c->url);
 	cleanup_close_(&c->dir);
 	cleanup_close_(&c->part_fd);
 	cleanup_close_(&c->archive_fd);
@@ -86,7 +87,7 @@ static void read_version(struct cached *c)
 	auto_str text = STR_INIT;
 	auto_json *version = NULL;
 
-	if (fs_read_file(c->dir, c->json, ANSWER_MAX, &text, &ignored) < 0 ||
+	if (fs_read_file(c->dir, c->json, DIR_FETCH_ANSWER_MAX, &text, &ignored) < 0 ||
 	    json_parse_object(text.ptr, text.len, &version, &ignored) < 0 ||
 	    strcmp(word(version, "url"), c->url) != 0)
 		return;
@@ -114,27 +115,6 @@ static int open_cached(struct cached *c, const struct home *home, struct error *
 		return error_errno(err, "cannot write '%s'", c->part);
 	read_version(c);
 	return 0;
-}
-
-/* Return: the exit status of linzer-archive, whose stdout is @answer and first line @errors; or
- * error. */
-static int run_fetch(const struct cached *c, struct str *answer, struct str *errors,
-		     struct error *err)
-{
-	auto_free char *program = libexec_path("linzer-archive", "LINZER_ARCHIVE");
-	const char *const argv[] = {
-		program, "fetch", c->url, word(c->version, "etag"), word(c->version, "modified"),
-		NULL
-	};
-	const struct process_fd fd = { c->part_fd, FETCH_FD };
-	int r = process_run(&(struct process_spec){ .argv = argv,
-						    .fds = &fd,
-						    .fd_count = 1,
-						    .no_new_privs = true },
-			    NULL, answer, ANSWER_MAX, errors, /* timeout_ms= */ 0, err);
-
-	errors->ptr[strcspn(errors->ptr, "\n")] = '\0';
-	return r;
 }
 
 /* What the cache has: how much, and the archive that was not used for longest. */
@@ -296,10 +276,11 @@ static int use_old(struct cached *c, const char *why)
 	return use_cached(c);
 }
 
-int dir_cache_open(const struct home *home, const char *url, struct error *err)
+int dir_cache_open(const struct home *home, const char *url, const struct identity *identity,
+		   struct error *err)
 {
 	cleanup_(release) struct cached c = {
-		.url = url, .dir = -1, .part_fd = -1, .archive_fd = -1
+		.url = dir_url_shown(url), .dir = -1, .part_fd = -1, .archive_fd = -1
 	};
 	auto_str answer = STR_INIT;
 	auto_str errors = STR_INIT;
@@ -308,16 +289,18 @@ int dir_cache_open(const struct home *home, const char *url, struct error *err)
 	if (r < 0)
 		return r;
 	if (!c.version)
-		(void)printf("Downloading %s...\n", url);
+		(void)printf("Downloading %s...\n", c.url);
 	(void)fflush(stdout);
-	r = run_fetch(&c, &answer, &errors, err);
+	r = dir_fetch(&(struct dir_fetch){ url, word(c.version, "etag"),
+					   word(c.version, "modified"), c.part_fd, identity },
+		      &answer, &errors, err);
 	if (r == 0 && answer.len == 0 && c.version)
 		return use_cached(&c);
 	if (r == 0 && c.version)
-		(void)printf("Downloading %s...\n", url);
+		(void)printf("Downloading %s...\n", c.url);
 	if (r == 0)
 		r = use_new(&c, &answer, err);
-	else if (r == NOBODY_ANSWERED && c.version)
+	else if (r == DIR_FETCH_NOBODY_ANSWERED && c.version)
 		return use_old(&c, errors.ptr);
 	else if (r > 0)
 		r = error_set(err, E_FAILED, "%s",

@@ -14,13 +14,16 @@
 
 struct error;
 struct home;
+struct identity;
 
 #define DIR_CACHE_MAX (UINT64_C(1) << 30)
 
 /*
- * The archive at @url, from there or from the cache, as stdout is told. Where nobody answers, what
- * the cache has will do, which stderr is told. Return: a descriptor to read it from; or error.
+ * The archive at @url, from there or from the cache, as stdout is told; where we are root,
+ * @identity fetches it. Where nobody answers, what the cache has will do, which stderr is told. A
+ * user name and password in @url are kept nowhere. Return: a descriptor to read it from; or error.
  */
-int dir_cache_open(const struct home *home, const char *url, struct error *err) must_use_;
+int dir_cache_open(const struct home *home, const char *url, const struct identity *identity,
+		   struct error *err) must_use_;
 
 #endif

@@ -125,6 +125,17 @@ static int split_name(const char *text, struct dir_option *option, struct error 
 	return r;
 }
 
+char *dir_url_shown(const char *text)
+{
+	const char *host = strstr(text, "://"), *at = NULL;
+
+	if (host)
+		for (const char *c = host += 3; *c && !strchr("/?#", *c); c++)
+			if (*c == '@')
+				at = c;
+	return at ? str_format("%.*s%s", (int)(host - text), text, at + 1) : xstrdup(text);
+}
+
 static int parse_one(const char *text, struct dir_option *option, struct error *err)
 {
 	const char *colon = strrchr(text, ':');
@@ -136,7 +147,12 @@ static int parse_one(const char *text, struct dir_option *option, struct error *
 		r = split_name(place, option, err);
 	if (r == 0 && !option->tag)
 		option->tag = xstrdup(DIR_DEFAULT_TAG);
-	return r < 0 ? error_wrap(err, "--dir %s", text) : 0;
+	if (r < 0) {
+		auto_free char *shown = dir_url_shown(text);
+
+		return error_wrap(err, "--dir %s", shown);
+	}
+	return 0;
 }
 
 static int check_pair(const struct dir_option *one, const struct dir_option *other,

@@ -45,6 +45,8 @@ struct dir_options {
  */
 int dir_options_parse(const struct strings *values, struct dir_options *options,
 		      struct error *err) must_use_;
+/* A copy of @text without the user name and password of a URL in it. Owned by the caller. */
+char *dir_url_shown(const char *text) must_use_;
 void dir_options_release(struct dir_options *options);
 #define auto_dir_options cleanup_(dir_options_release) struct dir_options
 

@@ -72,6 +72,24 @@ static void urls_are_told(void **state)
 	assert_false(options.items[1].is_url);
 }
 
+static void check_shown(const char *text, const char *expected)
+{
+	auto_free char *shown = dir_url_shown(text);
+
+	assert_string_equal(shown, expected);
+}
+
+static void passwords_are_not_shown(void **state)
+{
+	(void)state;
+	check_shown("http://u:p@a.example/x@y", "http://a.example/x@y");
+	check_shown("n:https://u:p@q@[::1]:80?z", "n:https://[::1]:80?z");
+	check_shown("http://u@a.example#p", "http://a.example#p");
+	check_shown("http://a.example/u:p@b", "http://a.example/u:p@b");
+	check_shown("/home/u:p@b", "/home/u:p@b");
+	check_shown("http://u:p@", "http://");
+}
+
 /* Parse up to four values, of which the others are NULL. */
 static void refuse(const char *message, const char *const *texts, size_t count)
 {
@@ -169,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(splits_name_path_and_options),
 		cmocka_unit_test(urls_are_told),
+		cmocka_unit_test(passwords_are_not_shown),
 		cmocka_unit_test(only_the_last_part_is_options_and_the_first_a_name),
 		cmocka_unit_test(every_mistake_is_one_clear_line),
 		cmocka_unit_test(lengths_are_bounded),
