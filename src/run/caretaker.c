@@ -78,6 +78,7 @@ static void part_from_run(const struct duty *d)
 		(void)signal(s, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)setsid();
+	(void)!chdir("/");
 	(void)prctl(PR_SET_NAME, "linzer-suspend");
 	close_others(d);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -100,6 +101,7 @@ static bool serves_the_state(const struct duty *d)
 	       now.st_dev == d->state.st_dev && now.st_ino == d->state.st_ino;
 }
 
+/* Is the other end of the same user? */
 static bool is_ours(int fd)
 {
 	struct ucred peer;
@@ -328,7 +330,7 @@ int caretaker_take(struct network *network, const struct vm *vm, const struct ne
 	struct net_link *link = &network->cards[0].link;
 	int r = -ESTALE;
 
-	if (line < 0 || !receive(line, &kept))
+	if (line < 0 || !is_ours(line) || !receive(line, &kept))
 		return 0;
 	*link = (struct net_link){ .sock = take_fd(&kept.sock), .watch = take_fd(&kept.watch) };
 	if (fits(&kept, start))
