@@ -22,6 +22,7 @@ from netlab import Resolver
 from people import Person, host
 from test_life import BOOT, alive, eventually, runtime, ssh_once, status_of
 from test_network_guest import CAP_NET_ADMIN, NAME_ADDRESS, WORLD, WebServer, capabilities
+from test_suspend import HEAR, Talk
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and users need root")
 PORT = 2222
@@ -133,6 +134,19 @@ def test_the_world_and_its_names(person, web):
     finally:
         server.end()
     eventually(lambda: person("exec", web, "getent", "ahostsv4", "life.linzer.test").stdout.startswith(NAME_ADDRESS))
+
+
+def test_an_open_connection_outlives_a_suspend(person, web):
+    """Of a user without privilege it is pasta's, which has stayed."""
+    server = person.host.lab.socket("world", bind=(WORLD, 0), listen=True, timeout=BOOT)
+    person("exec", web, "sh", "-c", HEAR, "sh", WORLD, server.getsockname()[1], check=True)
+    talk = Talk(server.accept()[0])
+    assert talk.goes_on("before")
+    person("suspend", web, check=True)
+    eventually(lambda: state(person, web) == "suspended")
+    talk.says("meanwhile")
+    person("run", "--detach", "--wait-ready", *(EXPOSED if person.form == "none" else []), web, check=True, timeout=BOOT)
+    assert talk.lines.readline() == "heard meanwhile\n" and talk.goes_on("after")
 
 
 def test_the_host_from_the_guest(person, web):

@@ -18,13 +18,18 @@ import time
 
 import pytest
 
+import netlab
 import scratch
-from test_life import BOOT, alive, eventually, runtime
+from test_leaks import processes
+from test_life import BOOT, alive, eventually, interfaces, nft_tables, runtime
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, and has the host's address")
 ROOMY = "3g"
 COUNT = """setsid sh -c 'exec 4>/home/admin/open; rm /home/admin/open
 while :; do n=$((n+1)); echo $n >/dev/shm/count; echo $n >&4; sleep 0.2; done' </dev/null >/dev/null 2>&1 &"""
+HEAR = """setsid bash -c 'exec 5<>/dev/tcp/$1/$2
+while read -r line <&5; do echo "$line" >>/dev/shm/heard; echo "heard $line" >&5; done' bash "$@" </dev/null >/dev/null 2>&1 &"""
+FAR, NEAR = "203.0.113.2", "203.0.113.1"  # the world, and this host's address in it
 OPEN_FILE = "tail -n 1 /proc/$(pgrep -of 'exec 4>')/fd/4"
 
 
@@ -33,8 +38,8 @@ class Sleeper:
 
     name = "sleeper"
 
-    def __init__(self, linzer, folder):
-        self.linzer, self.folder, self.dir = linzer, folder, linzer.vm(self.name)
+    def __init__(self, linzer, folder, world):
+        self.linzer, self.folder, self.dir, self.world = linzer, folder, linzer.vm(self.name), world
         self.data = folder.parent / "data.img"
         self.state = self.dir / "state"
 
@@ -60,9 +65,10 @@ class Sleeper:
     def suspended(self, name=name):
         if self.shown(name) == "suspended":
             return
-        pids = runtime(self.linzer, name)["pid"], runtime(self.linzer, name)["qemuPid"]
+        pids, log = (runtime(self.linzer, name)["pid"], runtime(self.linzer, name)["qemuPid"]), self.log(name)
         self.linzer("suspend", name, check=True)
-        eventually(lambda: not any(alive(pid) for pid in pids) or self.failed(name), explain=lambda: self.log(name))
+        eventually(lambda: not any(alive(pid) for pid in pids) or (self.log(name) != log and self.failed(name)),
+                   explain=lambda: self.log(name))
         assert self.shown(name) == "suspended", self.log(name)
 
     def log(self, name=name):
@@ -79,8 +85,93 @@ class Sleeper:
         subprocess.run(["mount", "-o", f"remount,size={size}", self.dir], check=True)
 
 
+class Talk:
+    """A connection whose guest's end says back what it hears."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        connection.settimeout(BOOT)
+        self.lines = connection.makefile("r")
+
+    def says(self, text):
+        self.connection.sendall(f"{text}\n".encode())
+
+    def goes_on(self, text):
+        self.says(text)
+        return self.lines.readline() == f"heard {text}\n"
+
+
+class World:
+    """A network namespace beyond this host, of whose addresses only NEAR's is known there: what comes from a guest has that."""
+
+    def __init__(self):
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        assert netlab.libc.unshare(netlab.CLONE_NEWNET) == 0
+        self.namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        netlab.setns(own)
+        os.close(own)
+        netlab.sh("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", f"/proc/{os.getpid()}/fd/{self.namespace}")
+        self.up("near", NEAR)
+        with self:
+            self.up("far", FAR)
+
+    def up(self, interface, address):
+        netlab.sh("ip", "address", "add", f"{address}/24", "dev", interface)
+        netlab.sh("ip", "link", "set", interface, "up")
+
+    def __enter__(self):
+        self.own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        netlab.setns(self.namespace)
+
+    def __exit__(self, *_):
+        netlab.setns(self.own)
+        os.close(self.own)
+
+    def end(self):
+        netlab.sh("ip", "link", "del", "near", check=False)
+        os.close(self.namespace)
+
+    def talk(self, sleeper, name=None):
+        """The guest opens a connection to somebody there."""
+        with self:
+            server = socket.create_server((FAR, 0))
+        with server:
+            server.settimeout(BOOT)
+            sleeper.sh(HEAR, FAR, str(server.getsockname()[1]), name=name or sleeper.name)
+            connection, (source, _) = server.accept()
+        assert source == NEAR
+        return Talk(connection)
+
+
+def flows(address):
+    """The host's connections that are the guest's."""
+    lines = pathlib.Path("/proc/net/nf_conntrack").read_text().splitlines()
+    return [line for line in lines if f"={address} " in line and " tcp " in line]
+
+
+class Ssh:
+    """A connection to the guest's sshd, which says something each time we do."""
+
+    def __init__(self, address):
+        self.connection = socket.create_connection((address, 22), timeout=BOOT)
+        assert self.connection.recv(100).startswith(b"SSH-2.0-")
+
+    def goes_on(self):
+        self.connection.sendall(b"SSH-2.0-test\r\n")
+        return b"curve25519" in self.connection.recv(4096)
+
+
 @pytest.fixture(scope="module")
-def sleeper(guests):
+def world():
+    there = World()
+    try:
+        yield there
+    finally:
+        there.end()
+
+
+@pytest.fixture(scope="module")
+def sleeper(guests, world):
     with scratch.directory() as place:
         place.chmod(0o755)
         folder = place / "folder"
@@ -89,7 +180,7 @@ def sleeper(guests):
         (folder / "file").write_text("of the host\n")
         (place / "data.img").write_bytes(b"data" + bytes((1 << 20) - 4))
         guests("clone", "debian", Sleeper.name, check=True)
-        vm = Sleeper(guests, folder)
+        vm = Sleeper(guests, folder, world)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOMY},mode=700", "tmpfs", place], check=True)
         for file in vm.dir.iterdir():
             subprocess.run(["cp", "-a", "--sparse=always", file, place], check=True)
@@ -116,10 +207,12 @@ def reaches_the_host(sleeper, address):
 
 
 def test_everything_in_a_guest_goes_on(sleeper):
-    """Processes, an open file without a name, address and network, the folder; `run` and QEMU are killed the moment there is a state."""
+    """Processes, an open file without a name, address and network, open connections, the folder; `run` and QEMU are killed the moment there is a state."""
     boot = sleeper.sh("cat /proc/sys/kernel/random/boot_id; cat /mnt/shared/file")
     address = sleeper.linzer("ip", "--wait", 60, sleeper.name, check=True).stdout.strip()
     written = int(sleeper.sh(OPEN_FILE))
+    talk, ssh = sleeper.world.talk(sleeper), Ssh(address)
+    assert talk.goes_on("before")
     pids = runtime(sleeper.linzer, sleeper.name)
     sleeper.linzer("suspend", sleeper.name, check=True)
     eventually(sleeper.state.exists, explain=sleeper.log)
@@ -129,11 +222,13 @@ def test_everything_in_a_guest_goes_on(sleeper):
     eventually(lambda: not alive(pids["pid"]) and not alive(pids["qemuPid"]))
     assert sleeper.shown() == "suspended"
     assert {path.name: path.stat().st_mode & 0o7777 for path in sleeper.state.iterdir()} == \
-        {"device": 0o600, "memory": 0o600, "state.json": 0o600}
+        {"device": 0o600, "memory": 0o600, "network": 0o600, "state.json": 0o600}
+    talk.says("meanwhile")
     time.sleep(3)  # the clock is to be wrong by something
     sleeper.run()
     assert not list(sleeper.dir.glob("state*")) and sleeper.shown() == "running"
     assert sleeper.linzer("ip", sleeper.name).stdout.strip() == address and reaches_the_host(sleeper, address)
+    assert talk.lines.readline() == "heard meanwhile\n" and talk.goes_on("after") and ssh.goes_on()
     sleeper.goes_on()
     assert int(sleeper.sh(OPEN_FILE)) > written
     eventually(lambda: sleeper.sh("mountpoint -q /mnt/shared && cat /mnt/shared/file || true") == "of the host\n")
@@ -154,8 +249,31 @@ def test_the_clock_is_set(sleeper):
     eventually(lambda: late(sleeper) < 1)
 
 
+def test_a_policy_cuts_what_was_open(sleeper):
+    """What has come meanwhile is not heard, either."""
+    sleeper.running()
+    address = sleeper.linzer("ip", sleeper.name, check=True).stdout.strip()
+    cut, ssh = sleeper.world.talk(sleeper), Ssh(address)
+    assert cut.goes_on("allowed")
+    sleeper.suspended()
+    assert any(f"={FAR} " in line for line in flows(address))
+    cut.says("forbidden")
+    rules = sleeper.dir / "net.rules"
+    rules.write_text(f"block out to {FAR}\n")
+    try:
+        sleeper.run()
+    finally:
+        rules.unlink()
+    assert not any(f"={FAR} " in line for line in flows(address))
+    assert ssh.goes_on()
+    sleeper.goes_on()
+    assert sleeper.sh("tail -n 1 /dev/shm/heard") == "allowed\n"
+
+
 def test_a_state_that_does_not_fit_is_kept(sleeper):
-    """Other devices; files cut short, damaged or missing; one after the other, and then it goes on."""
+    """Other devices; files cut short, damaged or missing; one after the other, and then it goes on, and so does what is open."""
+    sleeper.running()
+    talk = sleeper.world.talk(sleeper)
     sleeper.suspended()
     good = {path: path.read_bytes() for path in (sleeper.state / "device", sleeper.state / "state.json")}
     size = (sleeper.state / "memory").stat().st_size
@@ -196,6 +314,7 @@ def test_a_state_that_does_not_fit_is_kept(sleeper):
         os.utime(disk, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     sleeper.run()
     sleeper.goes_on()
+    assert talk.goes_on("at last")
 
 
 def test_what_is_set_meanwhile_waits_for_a_real_start(sleeper):
@@ -221,13 +340,17 @@ def test_the_signal_and_the_lines(sleeper):
 
 
 def test_a_clone_goes_on_by_itself(sleeper):
-    sleeper.suspended()
+    """It has another address than what is open for its source, who goes on with that."""
+    sleeper.running()
     linzer = sleeper.linzer
+    address, talk = linzer("ip", sleeper.name, check=True).stdout.strip(), sleeper.world.talk(sleeper)
+    sleeper.suspended()
     linzer("clone", sleeper.name, "twin", check=True)
     try:
         assert sleeper.shown("twin") == sleeper.shown() == "suspended"
         sleeper.run(name="twin")
         sleeper.goes_on("twin")
+        assert str(runtime(linzer, "twin")["address"]) != address and flows(address)
         done = sleeper.run(check=False)
         assert done.returncode == 1 and "MAC address of a VM that runs" in done.stderr, done
         eventually(lambda: sleeper.shown() == "suspended")
@@ -236,6 +359,7 @@ def test_a_clone_goes_on_by_itself(sleeper):
         linzer("delete", "twin", check=True)
     sleeper.run()
     sleeper.goes_on()
+    assert talk.goes_on("without a twin")
 
 
 def test_a_full_disk_lets_the_guest_go_on(sleeper):
@@ -290,10 +414,20 @@ def test_killed_at_any_moment_of_saving(sleeper):
             sleeper.sh(COUNT)
 
 
+def network_left(address):
+    return [n for n in interfaces() if n.startswith("lz")], nft_tables(), flows(address), processes("linzer-net", "linzer-suspend")
+
+
 def test_stop_forgets_the_state(sleeper):
+    """And what was open."""
+    sleeper.running()
+    address = sleeper.linzer("ip", sleeper.name, check=True).stdout.strip()
+    sleeper.world.talk(sleeper)
     sleeper.suspended()
+    assert all(network_left(address))
     sleeper.linzer("stop", sleeper.name, check=True)
     assert sleeper.shown() == "stopped" and not list(sleeper.dir.glob("state*"))
+    eventually(lambda: not any(network_left(address)), explain=lambda: network_left(address))
 
 
 def test_killed_while_it_saved(sleeper):

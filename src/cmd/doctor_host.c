@@ -49,7 +49,7 @@ static int try_network(bool *isolated, struct error *err)
 	network.cards[0].mac = mac_random();
 	r = network_compile(network.mode, &rules, "", &network.policy, err);
 	if (r == 0)
-		r = network_start_card(&network, (struct in_addr){ 0 }, false, &tap, err);
+		r = network_start_card(&network, NULL, (struct in_addr){ 0 }, false, &tap, err);
 	*isolated = network.isolated;
 	network_stop(&network);
 	return r;

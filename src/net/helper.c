@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +68,11 @@ static int start_helper(struct net_link *link, struct error *err)
 		(void)close(pair[0]);
 	else
 		link->sock = pair[0];
+	if (r == 0)
+		link->watch = pidfd_open(link->keeper, 0);
+	/* without it nobody waits for its end */
+	if (link->watch < 0)
+		link->watch = 0;
 	return r;
 }
 
@@ -171,15 +177,52 @@ int net_link_receive(struct net_link *link, struct net_message *message, struct 
 	return r < 0 ? -1 : r;
 }
 
+static int await_change(struct net_link *link, struct error *err)
+{
+	struct net_message message = { .kind = NET_LEASED };
+	int r = 0;
+
+	while (r >= 0 && message.kind == NET_LEASED) {
+		r = wait_readable(link->sock, START_LIMIT_MS, err);
+		if (r == 0)
+			r = receive(link, 0, &message, NULL, err);
+	}
+	if (r < 0)
+		return r;
+	if (message.kind == NET_FAILED)
+		return error_set(err, E_FAILED, "failed to start the network: %s", message.text);
+	if (message.kind != NET_CHANGED)
+		return error_set(err, E_PROTOCOL, "network helper: expected another answer");
+	return 0;
+}
+
+int net_link_adopt(struct net_link *link, const struct policy *policy, struct error *err)
+{
+	int r = net_link_set_policy(link, policy, err);
+
+	return r < 0 ? r : await_change(link, err);
+}
+
+void net_link_forget(struct net_link *link)
+{
+	if (link->sock >= 0)
+		(void)close(link->sock);
+	if (link->watch > 0)
+		(void)close(link->watch);
+	*link = (struct net_link)NET_LINK_INIT;
+}
+
 void net_link_stop(struct net_link *link)
 {
-	uint64_t end = clock_ms() + STOP_LIMIT_MS;
+	struct pollfd end = { .fd = link->watch, .events = POLLIN };
 
 	if (link->sock >= 0)
 		(void)close(link->sock);
 	link->sock = -1;
 	/* a keeper that hangs in the kernel is left to itself */
-	while (link->keeper > 0 && waitpid(link->keeper, NULL, WNOHANG) == 0 && clock_ms() < end)
-		clock_sleep_ms(2);
-	link->keeper = 0;
+	while (end.fd > 0 && poll(&end, 1, STOP_LIMIT_MS) < 0 && errno == EINTR)
+		;
+	if (link->keeper > 0)
+		(void)waitpid(link->keeper, NULL, WNOHANG);
+	net_link_forget(link);
 }

@@ -103,7 +103,8 @@ struct net_message {
 /* The caller's side (used by run/). */
 struct net_link {
 	int sock; /* poll it for reading; end of file: the network is gone */
-	pid_t keeper;
+	int watch; /* the keeper's pidfd; 0: none */
+	pid_t keeper; /* a child of ours; 0: it is not */
 };
 #define NET_LINK_INIT      \
 	{                  \
@@ -129,7 +130,15 @@ int net_link_count(struct net_link *link, struct error *err) must_use_;
  */
 int net_link_receive(struct net_link *link, struct net_message *message,
 		     struct error *err) must_use_;
+/*
+ * The link, whose socket and pidfd another process gave us, is ours now: put @policy in force, and
+ * wait for that (at most 20 s). Nobody may have asked the keeper for anything that it has yet to
+ * answer. E_FAILED where the keeper refuses it, with its words.
+ */
+int net_link_adopt(struct net_link *link, const struct policy *policy, struct error *err) must_use_;
 /* Close, and wait (at most 5 s) until all is torn down. */
 void net_link_stop(struct net_link *link);
+/* Close: somebody else has the socket, too, and the network stays. */
+void net_link_forget(struct net_link *link);
 
 #endif

@@ -116,7 +116,8 @@ static int start_card(struct session *session, int *tap, struct error *err)
 {
 	struct network *network = &session->network;
 	size_t i = network->card_count;
-	int r = network_start_card(network, session->wanted, session->fixed, tap, err);
+	int r = network_start_card(network, session->resume.active ? &session->vm : NULL,
+				   session->wanted, session->fixed, tap, err);
 
 	if (r < 0)
 		return r;

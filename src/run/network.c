@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/network.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "net/filter_text.h"
 #include "net/policy_message.h"
@@ -61,32 +63,61 @@ int network_compile(int mode, const struct network_rules *rules, const char *fil
 	return r < 0 ? r : policy_message_write(policy, &packet, err);
 }
 
-int network_start_card(struct network *network, struct in_addr wanted, bool fixed, int *tap,
-		       struct error *err)
+int network_add_card(struct network *network, const struct net_start *start,
+		     const struct net_message *started, int tap, struct error *err)
 {
 	struct network_card *card = &network->cards[network->card_count];
+	int copy = fcntl(tap, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+	if (copy < 0)
+		return error_errno(err, "cannot copy a descriptor");
+	card->tap = copy;
+	card->start = *start;
+	card->started = *started;
+	card->network = network;
+	card->address = started->address;
+	memcpy(card->interface, started->neighbours, sizeof(card->interface));
+	network->isolated = started->isolated != 0;
+	network->card_count++;
+	return 0;
+}
+
+static struct net_start describe_card(const struct network *network, struct in_addr wanted,
+				      bool fixed)
+{
+	const struct network_card *card = &network->cards[network->card_count];
 	struct net_start start = {
 		.mode = (uint8_t)network->mode,
 		.fixed = fixed,
 		.wanted = wanted,
 		.exposed_count = network->exposed_count,
 	};
-	struct net_message started;
-	int r;
 
 	memcpy(start.mac, card->mac.bytes, sizeof(start.mac));
 	memcpy(start.interface, card->parent, sizeof(start.interface));
 	memcpy(start.exposed, network->exposed,
 	       network->exposed_count * sizeof(network->exposed[0]));
+	return start;
+}
+
+int network_start_card(struct network *network, const struct vm *vm, struct in_addr wanted,
+		       bool fixed, int *tap, struct error *err)
+{
+	struct network_card *card = &network->cards[network->card_count];
+	struct net_start start = describe_card(network, wanted, fixed);
+	struct net_message started;
+	int r = vm && network->mode != NET_BRIDGED ? caretaker_take(network, vm, &start, tap, err)
+						   : 0;
+
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = net_link_start(&card->link, &start, &network->policy, &started, tap, err);
 	if (r < 0)
 		return r;
-	card->network = network;
-	card->address = started.address;
-	memcpy(card->interface, started.neighbours, sizeof(card->interface));
-	network->isolated = started.isolated != 0;
-	network->card_count++;
-	return 0;
+	r = network_add_card(network, &start, &started, *tap, err);
+	if (r < 0)
+		net_link_stop(&card->link);
+	return r;
 }
 
 static void job_free(struct network_job *job)
@@ -96,8 +127,22 @@ static void job_free(struct network_job *job)
 	free(job);
 }
 
+static void stop_card(struct network_card *card, bool kept)
+{
+	card->link.sock = -1; /* closed */
+	if (card->tap > 0)
+		(void)close(card->tap);
+	card->tap = 0;
+	if (kept)
+		net_link_forget(&card->link);
+	else
+		net_link_stop(&card->link);
+}
+
 void network_stop(struct network *network)
 {
+	bool kept = caretaker_keeps(network);
+
 	while (network->jobs) {
 		struct network_job *job = network->jobs;
 
@@ -107,10 +152,8 @@ void network_stop(struct network *network)
 	/* all hear of it before any is waited for */
 	for (size_t i = 0; i < network->card_count; i++)
 		cleanup_close_(&network->cards[i].link.sock);
-	for (size_t i = 0; i < network->card_count; i++) {
-		network->cards[i].link.sock = -1;
-		net_link_stop(&network->cards[i].link);
-	}
+	for (size_t i = 0; i < network->card_count; i++)
+		stop_card(&network->cards[i], kept);
 	network->card_count = 0;
 	network_rules_release(&network->rules);
 	policy_release(&network->policy);

@@ -27,6 +27,7 @@
 #include "base/vec.h"
 #include "machine/plan.h"
 #include "net/helper.h"
+#include "run/caretaker.h"
 #include "store/config.h"
 
 enum { NETWORK_JOBS_MAX = 64 };
@@ -54,10 +55,14 @@ const char *network_mode_name(int mode); /* "shared", ...; 0: "none" */
 
 struct network;
 struct network_job;
+struct vm;
 
 struct network_card {
 	struct network *network;
 	struct net_link link;
+	int tap; /* of a card that another process may keep (run/caretaker.h); 0: none */
+	struct net_start start; /* what was asked for, and what came of it */
+	struct net_message started;
 	uv_poll_t poll;
 	struct mac mac;
 	struct in_addr address; /* 0: none, or not seen yet (bridged) */
@@ -91,18 +96,23 @@ struct network {
 	struct network_events events;
 	struct network_job *jobs; /* the first is being done */
 	size_t job_count;
+	struct caretaker caretaker;
 };
-#define NETWORK_INIT                                               \
-	{                                                          \
-		.rules = NETWORK_RULES_INIT, .policy = POLICY_INIT \
+#define NETWORK_INIT                                                                             \
+	{                                                                                        \
+		.rules = NETWORK_RULES_INIT, .policy = POLICY_INIT, .caretaker = CARETAKER_INIT, \
 	}
 
 /*
  * Start the keeper of the next card with the network's mode, ports and policy. @card's mac and
  * parent are set; @wanted: the address it is to have, 0 any; @fixed: or none. *tap is the caller's.
+ * Where @vm is not NULL, it was suspended, and what was kept of its network is taken if it is that.
  */
-int network_start_card(struct network *network, struct in_addr wanted, bool fixed, int *tap,
-		       struct error *err) must_use_;
+int network_start_card(struct network *network, const struct vm *vm, struct in_addr wanted,
+		       bool fixed, int *tap, struct error *err) must_use_;
+/* The next card, whose .link there is already, is @started, as @start asked for. @tap is copied. */
+int network_add_card(struct network *network, const struct net_start *start,
+		     const struct net_message *started, int tap, struct error *err) must_use_;
 /* Listen to the keepers. */
 int network_watch(struct network *network, uv_loop_t *loop, const struct network_events *events,
 		  struct error *err) must_use_;

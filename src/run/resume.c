@@ -295,6 +295,7 @@ static int go_on(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	session->resume.active = false;
+	caretaker_thank(&session->network);
 	r = qmp_call(session->qmp, "cont", NULL, -1, CONT_MS, NULL, err);
 	/* it said no: not one instruction was executed */
 	if (r == -E_FAILED) {

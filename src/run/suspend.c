@@ -24,6 +24,7 @@
 #include "machine/migrate.h"
 #include "machine/plug.h"
 #include "machine/qmp.h"
+#include "run/caretaker.h"
 #include "run/run.h"
 #include "run/session.h"
 #include "store/state.h"
@@ -56,6 +57,15 @@ static int describe(struct session *session, struct state *state, struct error *
 	return r;
 }
 
+/* A state without its open connections is better than none. */
+static void keep_network(struct session *session)
+{
+	struct error why = ERROR_INIT;
+
+	if (caretaker_start(&session->network, &session->vm, &why) < 0)
+		(void)printf("open connections will not go on: %s\n", why.text);
+}
+
 /* The guest is stopped. */
 static int write_state(struct session *session, const struct state_files *files, struct error *err)
 {
@@ -68,7 +78,13 @@ static int write_state(struct session *session, const struct state_files *files,
 		r = sync_disks(session, err);
 	if (r == 0)
 		r = describe(session, &state, err);
-	return r < 0 ? r : state_publish(&session->vm, files, &state, err);
+	if (r < 0)
+		return r;
+	keep_network(session);
+	r = state_publish(&session->vm, files, &state, err);
+	if (r < 0)
+		caretaker_dismiss(&session->network);
+	return r;
 }
 
 /* Fill in what is to be plugged out next. Return: is there anything? */
