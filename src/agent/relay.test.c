@@ -134,8 +134,8 @@ static int setup(void **state)
 	stage->port = pair[1];
 	(void)fcntl(stage->port, F_SETFL, O_NONBLOCK);
 	stage->guest = frame_link_new(FRAME_GUEST, &events, stage);
-	assert_int_equal(relay_new(&stage->loop, pair[0], listen_at(stage->path), on_event, stage,
-				   &stage->relay, &err),
+	assert_int_equal(relay_new(&stage->loop, pair[0], listen_at(stage->path), NULL, on_event,
+				   stage, &stage->relay, &err),
 			 0);
 	*state = stage;
 	return 0;

@@ -373,8 +373,8 @@ static int open_sockets(struct session *session, struct error *err)
 
 	if (control < 0)
 		return control;
-	r = relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&control), on_agent,
-		      session, &session->relay, err);
+	r = relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&control), NULL,
+		      on_agent, session, &session->relay, err);
 	if (r < 0)
 		return r;
 	manage = manage_listen(&session->vm, err);
