@@ -137,7 +137,8 @@ json_t *qemu_snapshot(const char *node, const char *overlay) must_use_;
 
 /*
  * What a VM's saved state depends on: append those of the @argv of qemu_arguments() that make the
- * machine and its devices, but no folders, no version and no CID. Two lists that are equal are one machine.
+ * machine and its devices, but no folders, no version and no CID. Two lists that are equal are one
+ * machine.
  */
 void qemu_machine_parts(const struct strings *argv, struct strings *parts);
 /* What of a VM the part makes, for an error's text: "disks", "network cards", ... */

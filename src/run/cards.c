@@ -55,8 +55,8 @@ static int check_bypass(const struct network *network, struct error *err)
 	if (!network->bypassed || (!network->rules.no_local && !network->rules.filter.len))
 		return 0;
 	return error_set(err, E_USAGE,
-			 "--vsock leads past the rules that this VM has by 'set --net-filter' or "
-			 "'--net-no-local'");
+			 "--vsock leads past the rules that 'set' gave this VM by --net-filter or "
+			 "--no-local");
 }
 
 int session_prepare_network(struct session *session, struct error *err)

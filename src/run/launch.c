@@ -45,8 +45,7 @@ struct handed {
 #define HANDED_INIT                                                                          \
 	{                                                                                    \
 		.qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, \
-		.vsock = -1,                                                         \
-		.taps = {                                                                    \
+		.vsock = -1, .taps = {                                                       \
 			-1,                                                                  \
 			-1,                                                                  \
 			-1,                                                                  \

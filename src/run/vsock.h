@@ -4,8 +4,8 @@
 
 /*
  * The guest's vsock: run --vsock. The device is opened by `run`, which so has its number (CID) for
- * this guest before QEMU starts, and is handed to QEMU, which becomes its owner. The number is the guest's as
- * long as the descriptor is open anywhere.
+ * this guest before QEMU starts, and is handed to QEMU, which becomes its owner. The number is the
+ * guest's as long as the descriptor is open anywhere.
  *
  * The door has two sides: the guest may also dial whoever listens on a vsock of the host, and no
  * rule of a network knows of that (docs/decisions/vsock.md).
