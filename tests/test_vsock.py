@@ -63,7 +63,7 @@ def guest(guests):
     """A running VM that answers on its vsock alone."""
     guests("run", "--vsock", "--no-graphics", "--wait-ready", "debian", check=True, timeout=BOOT)
     guests("exec", "debian", "sh", "-c", BECOME_STOCK, timeout=BOOT)
-    eventually(lambda: guests("exec", "debian", "systemctl", "is-active", "linzer-agent").stdout == "inactive\n")
+    eventually(lambda: guests("exec", "debian", "sudo", "systemctl", "is-active", "linzer-agent").stdout == "inactive\n")
     yield "debian"
     guests("stop", "debian", timeout=BOOT)
 
@@ -104,4 +104,4 @@ class TestOnVsock:
         assert done.returncode == 1
         assert "not as it was when it was suspended: --vsock" in done.stderr
         guests("run", "--vsock", "--no-graphics", "--wait-ready", guest, check=True, timeout=BOOT)
-        assert guests("exec", guest, "systemctl", "is-active", "stock", check=True).stdout == "active\n"
+        assert guests("exec", guest, "sudo", "systemctl", "is-active", "stock", check=True).stdout == "active\n"
