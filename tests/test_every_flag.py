@@ -31,6 +31,7 @@ SHOWN = {
     "--cloud-init-network": "test_cloud_init.py::test_network_config_was_applied",
     "--ssh-key": "test_cloud_init.py::test_the_key_opens_the_default_users_account",
     "--nested": "test_life.py::test_disks_serial_nested_and_growth",
+    "--vsock": "test_vsock.py::test_exec",
     "--net-bridged": "test_network_modes_guest.py::test_bridged_vm_by_arp_and_ssh",
     "--net-softnet": "test_isolation_guest.py::test_row",
     "--net-softnet-allow": "test_life_as_user.py::test_the_world_and_its_names",

@@ -9,6 +9,10 @@
  * go, and what the guest sends it waits in `out`, which the stream's window bounds, until its
  * socket takes it: so the bounds of agent/frame.h are the relay's.
  *
+ * Where there is a stock agent to be dialled, a held client is given a connection to it as soon as
+ * there is one, unless the session is up first: then it is a pair of sockets (agent/passage.h) and
+ * the frames have nothing to do with it.
+ *
  * While output to the guest piles up nobody new is accepted: a guest that
  * does not read must not make OPEN and RESET frames pile up for ever.
  *
@@ -23,7 +27,10 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "agent/dial.h"
 #include "agent/frame.h"
+#include "agent/passage.h"
+#include "agent/stock.h"
 #include "base/error.h"
 #include "base/mem.h"
 
@@ -40,7 +47,9 @@ struct client {
 	uv_timer_t hold;
 	unsigned handles; /* that are not closed yet */
 	bool closing;
-	struct frame_stream *stream; /* NULL: held, or gone */
+	struct frame_stream *stream; /* NULL: held, dialled, or gone */
+	struct dial *dial; /* to the stock agent, while held */
+	struct passage *passage; /* and connected to it: fd and poll are no longer ours */
 	struct str out; /* for the client */
 	bool read_all; /* it sends no more */
 	bool peer_ended; /* the guest sends no more */
@@ -57,6 +66,9 @@ struct relay {
 	unsigned handles; /* own and clients' */
 	bool closing, hung_up;
 	struct frame_link *link;
+	struct dial_address stock_address;
+	struct stock *stock; /* watched while the session is not up */
+	bool stock_answers;
 	struct client *clients;
 	size_t client_count;
 	uint8_t buffer[READ_SIZE];
@@ -86,7 +98,7 @@ static void client_handle_closed(uv_handle_t *handle)
 	struct relay *relay = client->relay;
 
 	if (--client->handles == 0) {
-		(void)close(client->fd);
+		cleanup_close_(&client->fd);
 		str_release(&client->out);
 		free(client);
 	}
@@ -100,11 +112,14 @@ static void client_close(struct client *client)
 	client->closing = true;
 	if (client->stream)
 		frame_reset(take(client->stream));
+	dial_stop(take(client->dial));
+	passage_close(take(client->passage));
 	*client->link = client->next;
 	if (client->next)
 		client->next->link = client->link;
 	client->relay->client_count--;
-	uv_close((uv_handle_t *)&client->poll, client_handle_closed);
+	if (!uv_is_closing((uv_handle_t *)&client->poll))
+		uv_close((uv_handle_t *)&client->poll, client_handle_closed);
 	uv_close((uv_handle_t *)&client->hold, client_handle_closed);
 }
 
@@ -196,8 +211,30 @@ static void update_client(struct client *client)
 		(void)uv_poll_stop(&client->poll);
 }
 
+static void passage_ended(void *owner)
+{
+	struct client *client = owner;
+	struct relay *relay = client->relay;
+
+	client->passage = NULL;
+	client_close(client);
+	update_port(relay);
+}
+
+static void dialled(void *owner, int guest)
+{
+	struct client *client = owner;
+
+	client->dial = NULL;
+	(void)uv_timer_stop(&client->hold);
+	uv_close((uv_handle_t *)&client->poll, client_handle_closed);
+	client->passage = passage_start(client->relay->loop, take_fd(&client->fd), guest,
+					passage_ended, client);
+}
+
 static void client_join(struct client *client)
 {
+	dial_stop(take(client->dial));
 	client->stream = frame_open(client->relay->link, client);
 	if (!client->stream) {
 		client_close(client);
@@ -227,10 +264,13 @@ static void client_new(struct relay *relay, int fd)
 	client->handles = 2;
 	relay->handles += 2;
 	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
-	if (frame_is_up(relay->link))
+	if (frame_is_up(relay->link)) {
 		client_join(client);
-	else
-		update_client(client);
+		return;
+	}
+	if (relay->stock_address.len)
+		client->dial = dial_start(relay->loop, &relay->stock_address, dialled, client);
+	update_client(client);
 }
 
 static void listener_ready(uv_poll_t *poll, int status unused_, int events unused_)
@@ -243,26 +283,55 @@ static void listener_ready(uv_poll_t *poll, int status unused_, int events unuse
 	update_port(relay);
 }
 
+/* ---- the stock agent ---- */
+
+static void stock_changed(void *owner, bool answers)
+{
+	struct relay *relay = owner;
+
+	relay->stock_answers = answers;
+	relay->on_event(relay->arg, answers ? RELAY_READY : RELAY_LOST);
+}
+
+static void watch_stock(struct relay *relay)
+{
+	if (relay->stock_address.len && !relay->closing && !relay->hung_up)
+		relay->stock =
+			stock_watch(relay->loop, &relay->stock_address, stock_changed, relay);
+}
+
+static void ignore_stock(struct relay *relay)
+{
+	stock_release(take(relay->stock));
+	relay->stock_answers = false;
+}
+
 /* ---- the link's events ---- */
 
 static void link_up(void *arg)
 {
 	struct relay *relay = arg;
+	bool told = relay->stock_answers;
 	struct client *next;
 
+	ignore_stock(relay);
 	for (struct client *c = relay->clients; c; c = next) {
 		next = c->next;
-		client_join(c);
+		if (!c->passage)
+			client_join(c);
 	}
-	relay->on_event(relay->arg, RELAY_READY);
+	if (!told)
+		relay->on_event(relay->arg, RELAY_READY);
 }
 
 static void link_down(void *arg)
 {
 	struct relay *relay = arg;
 
-	if (!relay->closing && !relay->hung_up)
-		relay->on_event(relay->arg, RELAY_LOST);
+	if (relay->closing || relay->hung_up)
+		return;
+	watch_stock(relay);
+	relay->on_event(relay->arg, RELAY_LOST);
 }
 
 static void *link_opened(void *arg unused_, struct frame_stream *stream unused_)
@@ -323,6 +392,7 @@ static void hang_up(struct relay *relay)
 	(void)uv_poll_stop(&relay->listener);
 	(void)uv_timer_stop(&relay->regreet);
 	frame_stop(relay->link);
+	ignore_stock(relay);
 	while (relay->clients)
 		client_close(relay->clients);
 	relay->on_event(relay->arg, RELAY_HANGUP);
@@ -413,7 +483,7 @@ static int init_handles(struct relay *relay)
 	return r;
 }
 
-int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd,
+int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd, const struct dial_address *stock,
 	      void (*on_event)(void *arg, enum relay_event event), void *arg, struct relay **out,
 	      struct error *err)
 {
@@ -433,6 +503,9 @@ int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd,
 		relay_close(relay);
 		return error_set(err, -r, "cannot watch the agent's port: %s", uv_strerror(r));
 	}
+	if (stock)
+		relay->stock_address = *stock;
+	watch_stock(relay);
 	frame_start(relay->link);
 	update_port(relay);
 	*out = relay;
@@ -452,6 +525,7 @@ void relay_close(struct relay *relay)
 	own[2] = (uv_handle_t *)&relay->listener;
 	while (relay->clients)
 		client_close(relay->clients);
+	ignore_stock(relay);
 	frame_stop(relay->link);
 	relay->handles++; /* ours, until all others are on their way */
 	count = relay->own_handles;

@@ -4,6 +4,7 @@
 
 #include "agent/relay.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "agent/dial.h"
 #include "agent/frame.h"
 #include "base/error.h"
 #include "base/mem.h"
@@ -134,8 +136,8 @@ static int setup(void **state)
 	stage->port = pair[1];
 	(void)fcntl(stage->port, F_SETFL, O_NONBLOCK);
 	stage->guest = frame_link_new(FRAME_GUEST, &events, stage);
-	assert_int_equal(relay_new(&stage->loop, pair[0], listen_at(stage->path), on_event, stage,
-				   &stage->relay, &err),
+	assert_int_equal(relay_new(&stage->loop, pair[0], listen_at(stage->path), NULL, on_event,
+				   stage, &stage->relay, &err),
 			 0);
 	*state = stage;
 	return 0;
@@ -283,7 +285,217 @@ static void a_stalled_client_delays_no_other(void **state)
 	(void)close(slow);
 }
 
+/* ---- a stock agent beside the port ---- */
+
+struct stock_stage {
+	struct stage stage;
+	char path[64]; /* where it would listen */
+	int listener;
+};
+
+static int setup_stock(void **state)
+{
+	struct stock_stage *s = xcalloc(1, sizeof(*s));
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	struct dial_address address = { .len = sizeof(name) };
+	struct error err = ERROR_INIT;
+	int pair[2];
+
+	s->stage.got = (struct str)STR_INIT;
+	s->stage.consume = true;
+	(void)snprintf(s->stage.path, sizeof(s->stage.path), "/tmp/linzer-test-relay.%d", getpid());
+	(void)snprintf(s->path, sizeof(s->path), "/tmp/linzer-test-stock.%d", getpid());
+	(void)unlink(s->stage.path);
+	(void)unlink(s->path);
+	(void)snprintf(name.sun_path, sizeof(name.sun_path), "%s", s->path);
+	memcpy(&address.name, &name, sizeof(name));
+	s->listener = listen_at(s->path);
+	(void)fcntl(s->listener, F_SETFL, O_NONBLOCK);
+	assert_int_equal(uv_loop_init(&s->stage.loop), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	s->stage.port = pair[1];
+	(void)fcntl(s->stage.port, F_SETFL, O_NONBLOCK);
+	s->stage.guest = frame_link_new(FRAME_GUEST, &events, &s->stage);
+	assert_int_equal(relay_new(&s->stage.loop, pair[0], listen_at(s->stage.path), &address,
+				   on_event, &s->stage, &s->stage.relay, &err),
+			 0);
+	*state = s;
+	return 0;
+}
+
+static int teardown_stock(void **state)
+{
+	const struct stock_stage *s = *state;
+
+	(void)close(s->listener);
+	(void)unlink(s->path);
+	return teardown(state); /* its stage comes first: the same memory */
+}
+
+/* The next connection to the stock agent. */
+static int accept_stock(struct stock_stage *s)
+{
+	int fd = -1;
+
+	while (fd < 0) {
+		(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+		fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	}
+	return fd;
+}
+
+/* Run the loop until @fd has something to read. Return: as read(). */
+static ssize_t read_from(struct stock_stage *s, int fd, void *bytes, size_t len)
+{
+	ssize_t n;
+
+	do {
+		(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+		n = read(fd, bytes, len);
+	} while (n < 0 && errno == EAGAIN);
+	return n;
+}
+
+static void it_is_ready_when_it_speaks_http2(void **state)
+{
+	struct stock_stage *s = *state;
+	char preface[64];
+	int fd = accept_stock(s);
+
+	assert_int_equal(read_from(s, fd, preface, sizeof(preface)), 42);
+	assert_memory_equal(preface, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+	assert_int_equal(write(fd, "\0\0\0\4\0\0\0\0", 8), 8);
+	settle(&s->stage);
+	assert_int_equal(s->stage.ready, 0);
+	assert_int_equal(write(fd, "\0rest", 5), 5);
+	while (!s->stage.ready)
+		(void)uv_run(&s->stage.loop, UV_RUN_ONCE);
+	(void)close(fd);
+	while (!s->stage.lost)
+		(void)uv_run(&s->stage.loop, UV_RUN_ONCE);
+	assert_int_equal(s->stage.ready, 1);
+}
+
+static void clients_go_through_and_each_end_is_passed_on(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s), fd = client(&s->stage), guest = accept_stock(s);
+	char bytes[64];
+
+	assert_int_equal(write(fd, "question", 8), 8);
+	assert_int_equal(read_from(s, guest, bytes, sizeof(bytes)), 8);
+	assert_memory_equal(bytes, "question", 8);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_int_equal(read_from(s, guest, bytes, sizeof(bytes)), 0);
+	/* the answer still comes, and its end is the end */
+	assert_int_equal(write(guest, "answer", 6), 6);
+	(void)close(guest);
+	assert_int_equal(read_from(s, fd, bytes, sizeof(bytes)), 6);
+	assert_int_equal(read_from(s, fd, bytes, sizeof(bytes)), 0);
+	(void)close(fd);
+	(void)close(watch);
+}
+
+/* Neither side's stalled reader makes the relay hold more than its bound. */
+static void assert_bounded(struct stock_stage *s, int from, int to)
+{
+	static char big[65536];
+	size_t written = 0;
+	int idle = 0;
+
+	while (idle < 100) {
+		ssize_t n = write(from, big, sizeof(big));
+
+		written += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+	}
+	assert_true(written < 4 * 1024 * 1024); /* the sockets' buffers and PASSAGE_MAX */
+	while (written)
+		written -= (size_t)read_from(s, to, big, sizeof(big));
+}
+
+static void a_reader_that_stalls_stalls_the_writer(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s), fd = client(&s->stage), guest = accept_stock(s);
+
+	assert_bounded(s, guest, fd);
+	assert_bounded(s, fd, guest);
+	(void)close(fd);
+	(void)close(guest);
+	(void)close(watch);
+}
+
+/* Clients of a guest that resets, and of one that goes on sending after its client went. */
+static void who_goes_takes_the_other_along(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s), fd = client(&s->stage), guest = accept_stock(s);
+	char bytes[64];
+
+	assert_int_equal(write(fd, "unread", 6), 6);
+	assert_int_equal(read_from(s, guest, bytes, 1), 1);
+	assert_int_equal(write(guest, "last words", 10), 10);
+	(void)close(guest); /* unread bytes make that a reset */
+	assert_int_equal(read_from(s, fd, bytes, sizeof(bytes)), 10);
+	assert_true(read_from(s, fd, bytes, sizeof(bytes)) <= 0);
+	(void)close(fd);
+	fd = client(&s->stage);
+	guest = accept_stock(s);
+	(void)close(fd);
+	while (send(guest, "x", 1, MSG_NOSIGNAL) == 1)
+		(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+	(void)close(guest);
+	(void)close(watch);
+}
+
+/* Whoever was not connected yet goes by the frames; who was, stays; it is told once. */
+static void ours_takes_over(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s), before = client(&s->stage), guest = accept_stock(s), after;
+	char bytes[64];
+
+	assert_int_equal(write(watch, "\0\0\0\4\0\0\0\0\0", 9), 9);
+	while (!s->stage.ready)
+		(void)uv_run(&s->stage.loop, UV_RUN_ONCE);
+	connect_guest(&s->stage);
+	assert_int_equal(s->stage.ready, 1);
+	assert_int_equal(s->stage.lost, 0);
+	after = client(&s->stage);
+	assert_int_equal(write(after, "by frames", 9), 9);
+	while (!s->stage.got.len)
+		settle(&s->stage);
+	assert_string_equal(s->stage.got.ptr, "by frames");
+	assert_int_equal(write(before, "by vsock", 8), 8);
+	assert_int_equal(read_from(s, guest, bytes, sizeof(bytes)), 8);
+	assert_int_equal(accept(s->listener, NULL, NULL), -1); /* nobody dials any more */
+	assert_true(read_from(s, watch, bytes, sizeof(bytes)) == 42);
+	assert_true(read_from(s, watch, bytes, sizeof(bytes)) == 0);
+	(void)close(before);
+	(void)close(after);
+	(void)close(guest);
+	(void)close(watch);
+}
+
+/* Whatever is under way, the teardown finds no handle left. */
+static void it_can_be_closed_at_any_time(void **state)
+{
+	struct stock_stage *s = *state;
+	int fds[3];
+
+	for (size_t i = 0; i < array_size(fds); i++)
+		fds[i] = client(&s->stage);
+	(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+	relay_close(take(s->stage.relay));
+	(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+	for (size_t i = 0; i < array_size(fds); i++)
+		(void)close(fds[i]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_STOCK(name) cmocka_unit_test_setup_teardown(name, setup_stock, teardown_stock)
 
 int main(void)
 {
@@ -294,6 +506,12 @@ int main(void)
 		TEST(a_guest_that_breaks_the_rules_is_lost),
 		TEST(a_closed_port_is_told_once),
 		TEST(a_stalled_client_delays_no_other),
+		TEST_STOCK(it_is_ready_when_it_speaks_http2),
+		TEST_STOCK(clients_go_through_and_each_end_is_passed_on),
+		TEST_STOCK(a_reader_that_stalls_stalls_the_writer),
+		TEST_STOCK(who_goes_takes_the_other_along),
+		TEST_STOCK(ours_takes_over),
+		TEST_STOCK(it_can_be_closed_at_any_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@ struct run_args {
 	int accel;
 	bool no_graphics, graphics, serial, no_audio, no_clipboard, recovery, vnc, vnc_experimental;
 	bool nested, net_softnet, net_host, net_none, suspendable, capture_system_keys;
-	bool no_trackpad, no_pointer, no_keyboard, detach, wait_ready;
+	bool no_trackpad, no_pointer, no_keyboard, detach, wait_ready, vsock;
 };
 
 static const char *const accel_choices[] = { "auto", "kvm", "tcg", NULL };
@@ -64,6 +64,9 @@ static const struct option options[] = {
 	  "Let the holder of this public key log in as the default user.", NULL, 0 },
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
 	  0 },
+	{ "vsock", 0, OPTION_FLAG, AT(vsock), NULL,
+	  "A vsock device, for guests with the stock agent; opens the host's vsock to the guest.",
+	  NULL, 0 },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
 	  "A card on the LAN of this bridge or interface, one for each option; list names them.",
 	  NULL, 0 },
@@ -132,6 +135,11 @@ static int check_combinations(const struct run_args *args, struct error *err)
 						  "--net-none are mutually exclusive"
 						: "--net-bridged, --net-softnet and --net-host are "
 						  "mutually exclusive");
+	if (args->vsock && (wants_softnet(args) || args->net_host || args->net_none))
+		return error_set(err, E_USAGE,
+				 "--vsock lets the guest reach services of the host past "
+				 "--net-softnet, --net-host and --net-none: they are mutually "
+				 "exclusive");
 	if (args->graphics && args->no_graphics)
 		return error_set(err, E_USAGE,
 				 "--graphics and --no-graphics are mutually exclusive");
@@ -305,6 +313,7 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		.serial = args->serial,
 		.serial_path = args->serial_path,
 		.nested = args->nested,
+		.vsock = args->vsock,
 		.desk = desk_options(args),
 		.network = &network,
 		.accel = choices[args->accel],

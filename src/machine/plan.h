@@ -93,6 +93,8 @@ struct launch_plan {
 	size_t channel_count;
 	struct plan_folder folders[PLAN_FOLDERS_MAX];
 	size_t folder_count; /* not 0 only with .memory_fd */
+	uint32_t vsock_cid; /* 0: none; else the guest has a vsock device of that number */
+	int vsock_fd; /* /dev/vhost-vsock, with that number and without an owner */
 	int qmp_fd; /* connected stream socket */
 	int console_fd; /* connected stream socket: the serial console */
 	bool nested; /* expose virtualization to the guest */
@@ -135,7 +137,8 @@ json_t *qemu_snapshot(const char *node, const char *overlay) must_use_;
 
 /*
  * What a VM's saved state depends on: append those of the @argv of qemu_arguments() that make the
- * machine and its devices, but no folders and no version. Two lists that are equal are one machine.
+ * machine and its devices, but no folders, no version and no CID. Two lists that are equal are one
+ * machine.
  */
 void qemu_machine_parts(const struct strings *argv, struct strings *parts);
 /* What of a VM the part makes, for an error's text: "disks", "network cards", ... */

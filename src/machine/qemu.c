@@ -28,6 +28,8 @@
 #include "machine/engine.h"
 #include "machine/plan.h"
 
+#define VSOCK_DEVICE "vhost-vsock-pci,id=vsock"
+
 enum { FIRST_FD = 3, NODE_NAME = sizeof("disk4294967295-4294967295") };
 
 struct builder {
@@ -307,6 +309,14 @@ static void add_folders(struct builder *b)
 		add(b, "-fw_cfg", "name=opt/org.linzer/shares,string=%s", tags.ptr);
 }
 
+/* Last of the devices on the bus: with and without it the others have the same places. */
+static void add_vsock(struct builder *b)
+{
+	if (b->plan->vsock_cid)
+		add(b, "-device", VSOCK_DEVICE ",vhostfd=%d,guest-cid=%" PRIu32,
+		    hand_over(b, b->plan->vsock_fd), b->plan->vsock_cid);
+}
+
 static void add_console_and_monitor(struct builder *b)
 {
 	add(b, "-chardev", "socket,id=console,fd=%d", hand_over(b, b->plan->console_fd));
@@ -329,6 +339,7 @@ static void add_devices(struct builder *b)
 	display_arguments(b->plan,
 			  b->plan->sound == SOUND_PULSE ? hand_over(b, b->plan->sound_fd) : -1,
 			  b->argv);
+	add_vsock(b);
 	add_console_and_monitor(b);
 }
 
@@ -425,6 +436,7 @@ static const struct part {
 	{ "-device", "virtio-net-pci", "network cards" },
 	{ "-device", "VGA", "display" },
 	{ "-device", "virtio-gpu", "display" },
+	{ "-device", VSOCK_DEVICE, "--vsock" },
 };
 
 static bool is_part(const char *option, const char *value)
@@ -440,11 +452,16 @@ static bool is_part(const char *option, const char *value)
 	return false;
 }
 
-/* Behind the machine's type, which is versioned the one time and not the other. */
-static const char *without_type(const char *option, const char *value)
+/*
+ * Without the machine's type, which is versioned the one time and not the other, and without the
+ * numbers of a vsock device: a guest that goes on is told that it has another CID.
+ */
+static const char *lasting(const char *option, const char *value)
 {
 	const char *comma = strchr(value, ',');
 
+	if (str_starts(value, VSOCK_DEVICE))
+		return VSOCK_DEVICE;
 	return strcmp(option, "-machine") == 0 && comma ? comma + 1 : value;
 }
 
@@ -454,7 +471,7 @@ void qemu_machine_parts(const struct strings *argv, struct strings *parts)
 		const char *option = argv->items[i], *value = argv->items[i + 1];
 
 		if (option[0] == '-' && is_part(option, value))
-			strings_addf(parts, "%s %s", option, without_type(option, value));
+			strings_addf(parts, "%s %s", option, lasting(option, value));
 	}
 }
 

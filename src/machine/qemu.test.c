@@ -246,6 +246,30 @@ static void a_machine_that_waits_for_a_state_is_the_same(void **state)
 	}
 }
 
+static void a_new_cid_makes_no_other_machine(void **state)
+{
+	auto_strings before = VEC_INIT, after = VEC_INIT, without = VEC_INIT;
+	auto_str text = STR_INIT;
+	struct launch_plan plan;
+
+	(void)state;
+	find_sample("vsock")->fill(&plan);
+	add_parts(&plan, &before, &text);
+	plan.vsock_cid++;
+	plan.vsock_fd++;
+	add_parts(&plan, &after, &text);
+	plan.vsock_cid = 0;
+	add_parts(&plan, &without, &text);
+	assert_int_equal(before.len, after.len);
+	for (size_t i = 0; i < before.len; i++)
+		assert_string_equal(before.items[i], after.items[i]);
+	/* but a machine without the device is another one, and only by that */
+	assert_int_equal(without.len + 1, before.len);
+	for (size_t i = 0; i < without.len; i++)
+		assert_string_equal(before.items[i], without.items[i]);
+	assert_string_equal(qemu_part_name(before.items[without.len]), "--vsock");
+}
+
 static void a_part_has_a_name(void **state)
 {
 	(void)state;
@@ -282,6 +306,7 @@ int main(void)
 		cmocka_unit_test(nested_arm64_on_kvm_is_refused),
 		cmocka_unit_test(an_overlay_takes_its_disks_modes_and_no_backing),
 		cmocka_unit_test(a_machine_that_waits_for_a_state_is_the_same),
+		cmocka_unit_test(a_new_cid_makes_no_other_machine),
 		cmocka_unit_test(a_part_has_a_name),
 		cmocka_unit_test(a_machine_type_cannot_carry_options),
 	};

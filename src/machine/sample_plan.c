@@ -149,6 +149,13 @@ static void fill_folders(struct launch_plan *plan)
 	plan->folder_count = 2;
 }
 
+static void fill_vsock(struct launch_plan *plan)
+{
+	fill_desk(plan);
+	plan->vsock_cid = 123456;
+	plan->vsock_fd = 150;
+}
+
 const struct sample_plan sample_plans[SAMPLE_PLANS] = {
 	{ .name = "raw", .fill = fill_raw },
 	{ .name = "chain", .fill = fill_chain },
@@ -164,4 +171,5 @@ const struct sample_plan sample_plans[SAMPLE_PLANS] = {
 	{ .name = "arm64-desk", .fill = fill_arm64_desk },
 	{ .name = "wall", .fill = fill_wall },
 	{ .name = "folders", .fill = fill_folders },
+	{ .name = "vsock", .fill = fill_vsock },
 };

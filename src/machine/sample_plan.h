@@ -14,7 +14,7 @@ struct sample_plan {
 	bool kvm; /* cannot be started on every host */
 };
 
-enum { SAMPLE_PLANS = 14 };
+enum { SAMPLE_PLANS = 15 };
 extern const struct sample_plan sample_plans[SAMPLE_PLANS];
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "run/net_options.h"
 #include "run/run.h"
 #include "run/session.h"
@@ -48,6 +49,16 @@ static int compile(struct session *session, struct error *err)
 	return network_compile(network->mode, &network->rules, filter, &network->policy, err);
 }
 
+/* Rules that a guest could walk around would only look like rules. */
+static int check_bypass(const struct network *network, struct error *err)
+{
+	if (!network->bypassed || (!network->rules.no_local && !network->rules.filter.len))
+		return 0;
+	return error_set(err, E_USAGE,
+			 "--vsock leads past the rules that 'set' gave this VM by --net-filter or "
+			 "--no-local");
+}
+
 int session_prepare_network(struct session *session, struct error *err)
 {
 	const struct net_options *options = session->options->network;
@@ -64,7 +75,10 @@ int session_prepare_network(struct session *session, struct error *err)
 	for (size_t i = 0; i < options->bridged.len; i++)
 		(void)snprintf(network->cards[i].parent, sizeof(network->cards[i].parent), "%s",
 			       options->bridged.items[i]);
+	network->bypassed = session->options->vsock;
 	r = read_directory(session, err);
+	if (r == 0)
+		r = check_bypass(network, err);
 	return r < 0 ? r : compile(session, err);
 }
 

@@ -31,6 +31,7 @@
 #include "run/dir_archive.h"
 #include "run/memory.h"
 #include "run/run.h"
+#include "run/vsock.h"
 
 enum { FIRMWARE_MAX = 64 * 1024 * 1024, CHILD_FDS_MAX = 128, HANDSHAKE_MS = 60000 };
 
@@ -38,13 +39,13 @@ static const char efivars[] = "efivars.fd";
 
 /* Descriptors that only QEMU needs: closed here once it has them. */
 struct handed {
-	int qmp, console, agent, errors, code, vars;
+	int qmp, console, agent, errors, code, vars, vsock;
 	int taps[PLAN_NICS_MAX];
 };
 #define HANDED_INIT                                                                          \
 	{                                                                                    \
 		.qmp = -1, .console = -1, .agent = -1, .errors = -1, .code = -1, .vars = -1, \
-		.taps = {                                                                    \
+		.vsock = -1, .taps = {                                                       \
 			-1,                                                                  \
 			-1,                                                                  \
 			-1,                                                                  \
@@ -71,6 +72,7 @@ static void handed_release(struct handed *h)
 	close_one(&h->errors);
 	close_one(&h->code);
 	close_one(&h->vars);
+	close_one(&h->vsock);
 	for (size_t i = 0; i < array_size(h->taps); i++)
 		close_one(&h->taps[i]);
 }
@@ -154,6 +156,15 @@ static int open_sockets(struct session *session, struct handed *h, int *qmp, int
 	if (r == 0)
 		r = error_pipe(session, h, err);
 	return r;
+}
+
+static int open_vsock(struct session *session, struct handed *h, struct error *err)
+{
+	if (!session->options->vsock)
+		return 0;
+	h->vsock = vsock_open(&session->plan.vsock_cid, err);
+	session->plan.vsock_fd = h->vsock;
+	return h->vsock < 0 ? h->vsock : 0;
 }
 
 static int fill_plan(struct session *session, const struct handed *h, struct error *err)
@@ -298,6 +309,8 @@ int session_launch(struct session *session, struct error *err)
 
 	if (r == 0)
 		r = open_firmware(session, &h, err);
+	if (r == 0)
+		r = open_vsock(session, &h, err);
 	if (r == 0)
 		r = identity_claim(&session->identity, err);
 	if (r == 0)

@@ -380,6 +380,8 @@ int network_change(struct network *network, const struct rules_change *change, n
 	struct network_job *job;
 	int r = check_room(network, err);
 
+	if (r == 0 && network->bypassed)
+		r = error_set(err, E_FAILED, "the VM was started with --vsock, past any rule");
 	if (r == 0 && network->mode != NET_SOFTNET && change->allow)
 		r = error_set(
 			err, E_FAILED,

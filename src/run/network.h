@@ -91,6 +91,7 @@ struct network {
 	struct net_exposed exposed[NET_EXPOSED_MAX];
 	unsigned exposed_count;
 	bool isolated; /* see struct runtime */
+	bool bypassed; /* the VM has a vsock, which leads past any rule: none is taken */
 	struct network_card cards[PLAN_NICS_MAX];
 	size_t card_count; /* that are started */
 	struct network_events events;
@@ -127,7 +128,7 @@ struct rules_change {
 /*
  * Make the change, all or nothing. It is copied; how it ended, also that it is malformed
  * (E_INVALID, E_TOO_BIG), @done is told. Errors, with which @done is not called: E_FAILED where
- * there is no card, or lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
+ * there is no card, or a vsock, or lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
  */
 int network_change(struct network *network, const struct rules_change *change, network_done_fn done,
 		   void *arg, struct error *err) must_use_;

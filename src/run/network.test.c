@@ -301,6 +301,9 @@ static void test_mistakes(void **state)
 	assert_int_equal(change(f, NULL, ""), -E_FAILED);
 	assert_non_null(strstr(f->err.text, "no network card"));
 	f->network.card_count = CARDS;
+	f->network.bypassed = true;
+	assert_int_equal(change(f, NULL, "block out to 10.0.0.0/8\n"), -E_FAILED);
+	assert_non_null(strstr(f->err.text, "--vsock"));
 	assert_int_equal(f->done, 2);
 }
 

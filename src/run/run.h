@@ -32,6 +32,7 @@ struct run_options {
 	bool serial;
 	const char *serial_path;
 	bool nested;
+	bool vsock; /* a vsock device, for a stock agent; see vsock.h */
 	struct desk_options desk;
 	const struct net_options *network;
 	enum accel_choice accel;

@@ -33,6 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/dial.h"
 #include "agent/relay.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -44,6 +45,7 @@
 #include "run/run.h"
 #include "run/signals.h"
 #include "run/suspend.h"
+#include "run/vsock.h"
 #include "run/wake.h"
 #include "store/manage.h"
 
@@ -369,12 +371,14 @@ static int watch_all(struct session *session, struct error *err)
 static int open_sockets(struct session *session, struct error *err)
 {
 	auto_fd control = vm_socket_listen(&session->vm, "control.sock", err);
+	struct dial_address stock;
 	int manage, r;
 
 	if (control < 0)
 		return control;
-	r = relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&control), on_agent,
-		      session, &session->relay, err);
+	vsock_agent_address(session->plan.vsock_cid, &stock);
+	r = relay_new(&session->loop, take_fd(&session->guest_agent), take_fd(&control), &stock,
+		      on_agent, session, &session->relay, err);
 	if (r < 0)
 		return r;
 	manage = manage_listen(&session->vm, err);
