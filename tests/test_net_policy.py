@@ -682,6 +682,35 @@ def test_flow_that_was_opened_while_there_was_no_filter_is_judged(lab):
     assert not [line for line in conntrack(lab) if f"dst={far(1)} " in line]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_flow_of_the_world_that_came_in_while_there_was_no_filter_goes(lab, answered):
+    """Nobody out there opens one to a guest, whatever the policy says."""
+    lab.run("host", "nft", "add table ip other; add chain ip other f { type filter hook forward priority 0; }; "
+            "add rule ip other f ct state established accept")
+    keeper = start(lab)
+    guest = keeper.guest
+    guest.router_mac()
+    lab.ip("world", f"route add {keeper.address}/32 via {UPLINK}")
+    server = udp_server(lab, "world", WORLD)
+
+    def comes_in():
+        server.sendto(b"x", (keeper.address, 5555))
+        return guest.wait(lambda p: p.proto == 17 and p.dport == 5555, 0.5) is not None
+    assert not comes_in()
+    keeper.process.send_signal(19)  # SIGSTOP
+    try:
+        lab.run("host", "nft", "delete table inet linzer; delete table netdev linzer")
+        assert comes_in()
+        if answered:
+            assert arrives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"y")))
+    finally:
+        keeper.process.send_signal(18)
+    assert wait_until(lambda: f"n-{keeper.interface}" in lab.ruleset())
+    assert wait_until(lambda: guest.pings(WORLD, 0.3))
+    assert not comes_in()
+    assert not [line for line in conntrack(lab) if " dport=5555 " in line]
+
+
 def test_many_changes_of_others_do_not_take_a_tap_down(lab):
     """More news of the filter than a keeper can hold are not the end of the filter."""
     keeper = start(lab)

@@ -80,7 +80,10 @@ static bool is_dns(const struct network *net, const struct flow *flow)
 	       (flow->protocol == PROTOCOL_UDP || flow->protocol == PROTOCOL_TCP);
 }
 
-/* flows_judge: would the policy of now not open it? */
+/*
+ * flows_judge: would the filter of now not open it? From the world nobody reaches a guest, but
+ * while the filter was gone.
+ */
 static bool is_refused(void *arg, const struct flow *flow)
 {
 	struct review *r = arg;
@@ -91,7 +94,7 @@ static bool is_refused(void *arg, const struct flow *flow)
 		return false;
 	r->broken = false;
 	f = from_guest(r, flow, out);
-	return r->broken || !policy_passes(&r->net->policy, &f);
+	return r->broken || (!out && f.kind == POLICY_WORLD) || !policy_passes(&r->net->policy, &f);
 }
 
 int network_cut_flows(struct network *net, struct error *err)

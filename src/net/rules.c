@@ -92,7 +92,6 @@ static const char skeleton_rules[] =
 	" iifname @opened iifname . oifname != @carried drop\n"
 	"add rule " INET " forward iifgroup != " GROUP " oifgroup != " GROUP " accept\n"
 	"add rule " INET " forward meta nfproto != ipv4 drop\n"
-	"add rule " INET " forward ct state new,established ct status confirmed accept\n"
 	"add rule " INET " forward iifgroup != " GROUP
 	" meta l4proto icmp ct state related accept\n"
 	"add rule " INET " forward iifgroup != " GROUP " drop\n"
