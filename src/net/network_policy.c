@@ -94,8 +94,7 @@ static bool is_refused(void *arg, const struct flow *flow)
 		return false;
 	r->broken = false;
 	f = from_guest(r, flow, out);
-	return r->broken || (!out && f.kind == POLICY_WORLD) ||
-	       !policy_passes(&r->net->policy, &f);
+	return r->broken || (!out && f.kind == POLICY_WORLD) || !policy_passes(&r->net->policy, &f);
 }
 
 int network_cut_flows(struct network *net, struct error *err)
@@ -176,6 +175,7 @@ int network_grant(struct network *net, size_t name, const struct in_addr *addres
 	size_t before = net->granted.count;
 	struct error refused = ERROR_INIT;
 	auto_nft_batch batch = batch_of(net);
+	bool full;
 	int r = 1;
 
 	for (size_t i = 0; r >= 0 && i < count; i++) {
@@ -186,12 +186,11 @@ int network_grant(struct network *net, size_t name, const struct in_addr *addres
 		if (r > 0)
 			rules_add_named(&batch, net->guest.name, addresses[i]);
 	}
-	if (r < 0 && r != -ENOSPC)
-		return r;
-	if (apply(&batch, &refused) == 0)
-		return r != -ENOSPC;
-	net->granted.count = before;
-	return 0;
+	full = r == -ENOSPC;
+	if ((r >= 0 || full) && apply(&batch, &refused) == 0)
+		return !full;
+	net->granted.count = before; /* what the filter does not have is not granted */
+	return r < 0 && !full ? r : 0;
 }
 
 /* flows_judge that forgets nothing: which granted addresses are in use? */
