@@ -128,7 +128,8 @@ struct rules_change {
 /*
  * Make the change, all or nothing. It is copied; how it ended, also that it is malformed
  * (E_INVALID, E_TOO_BIG), @done is told. Errors, with which @done is not called: E_FAILED where
- * there is no card, or a vsock, or lists where the mode takes none, or more jobs than NETWORK_JOBS_MAX.
+ * there is no card, or a vsock, or lists where the mode takes none, or more jobs than
+ * NETWORK_JOBS_MAX.
  */
 int network_change(struct network *network, const struct rules_change *change, network_done_fn done,
 		   void *arg, struct error *err) must_use_;
