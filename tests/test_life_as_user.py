@@ -139,6 +139,7 @@ def test_the_world_and_its_names(person, web):
 def test_an_open_connection_outlives_a_suspend(person, web):
     """Of a user without privilege it is pasta's, which has stayed."""
     server = person.host.lab.socket("world", bind=(WORLD, 0), listen=True, timeout=BOOT)
+    person("ip", "--wait", BOOT, web, check=True, timeout=BOOT + 60)
     person("exec", web, "sh", "-c", HEAR, "sh", WORLD, server.getsockname()[1], check=True)
     talk = Talk(server.accept()[0])
     assert talk.goes_on("before")
