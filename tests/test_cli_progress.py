@@ -129,6 +129,23 @@ def test_prune(linzer, vm):
         assert run_on(terminal) == ""
 
 
+@pytest.mark.parametrize("words, line", [
+    (["set", "vm", "--flatten"], "changing the disk: 0 bytes, 1 s"),
+    (["set", "vm", "--recovery-partition", "delete"], "changing the disk: 0 bytes, 1 s"),
+    (["clone", "vm", "twin"], "cloning: 1 s"),
+])
+def test_what_changes_or_copies_a_disk(linzer, vm, words, line):
+    """Somebody else changes the VM's disk meanwhile."""
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(contextlib.ExitStack())
+        file = lock.enter_context(open(linzer.vm(vm) / ".lock", "a"))
+        fcntl.flock(file, fcntl.LOCK_EX)
+        terminal = stack.enter_context(Terminal([linzer.program(), *words], linzer.environment()))
+        terminal.wait_for(line)
+        lock.close()
+        assert run_on(terminal) == ""
+
+
 @pytest.mark.parametrize("ci", [False, True])
 def test_without_a_terminal_there_is_no_line(linzer, vm, tmp_path, ci):
     """Pipes; or a terminal, but CI is set. Waits until the line would have been there."""

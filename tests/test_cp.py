@@ -270,7 +270,8 @@ def test_progress_on_a_terminal(running, tmp_path):
     environment = {**running.environment(), "TERM": "xterm"}
     environment.pop("CI", None)
     with Terminal([running.program(), "cp", "vm:x", tmp_path / "copy"], environment) as terminal:
-        terminal.wait_for("MB copied, ")
+        terminal.wait_for("copying: ")
+        terminal.wait_for(", 1 s\x1b[K")
         seen.set()
         assert terminal.end() == 0
         assert terminal.output.endswith("\r\x1b[K")

@@ -184,7 +184,8 @@ class TestShared:
         assert shared.fails("sudo cat /mnt/roots/secret", "Permission denied")
         assert shared.fails("sudo touch /mnt/roots/new", "Permission denied")
         log = (shared.linzer.vm("shared") / "run.log").read_text()
-        assert log == f"the folder '{shared.place}/roots' is root's: the guest may do there what anybody may\n"
+        assert log == (f"the folder '{shared.place}/roots' is root's, as whom no folder is served: the guest may do there "
+                       "what anybody may; give it another owner to let it write\n")
 
     def test_who_serves_is_locked_in(self, shared):
         serving = workers()

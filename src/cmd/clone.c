@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/transfer.h"
 #include "cmd/transfer_args.h"
@@ -111,8 +112,13 @@ static int clone_local(struct invocation *inv, const struct clone_args *args,
 {
 	struct error ignored = ERROR_INIT;
 	auto_vm source = VM_INIT;
-	int r = vm_clone(&inv->home, args->source, args->name, how, err);
+	struct waiting waiting;
+	int r;
 
+	/* where the disk cannot be shared it is copied */
+	waiting_begin(&waiting, "cloning", NULL, NULL);
+	r = vm_clone(&inv->home, args->source, args->name, how, err);
+	waiting_end(&waiting);
 	if (r == 0 && !getenv("TART_NO_AUTO_PRUNE") &&
 	    vm_open(&inv->home, args->source, /* quiet= */ true, &source, &ignored) == 0)
 		reclaim(&inv->home, room_needed(&source, args), NULL);
@@ -154,12 +160,16 @@ static void reclaim_for_image(const struct home *home, const struct clone_args *
 static int clone_image(struct invocation *inv, const struct clone_args *args,
 		       const struct oci_name *name, const struct vm_clone *how, struct error *err)
 {
+	struct waiting waiting;
 	int r, tries = IMAGE_TRIES;
 
 	do { /* somebody else may delete or prune it in between */
 		r = pull_if_missing(inv, args, name, err);
-		if (r == 0)
+		if (r == 0) {
+			waiting_begin(&waiting, "cloning", NULL, NULL);
 			r = vm_clone_image(&inv->home, name, args->name, how, err);
+			waiting_end(&waiting);
+		}
 	} while (r == -E_NOT_FOUND && --tries);
 	if (r == 0 && !getenv("TART_NO_AUTO_PRUNE"))
 		reclaim_for_image(&inv->home, args, name);

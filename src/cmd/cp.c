@@ -23,9 +23,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/copy_place.h"
-#include "cmd/copy_progress.h"
 #include "cmd/guest_command.h"
 #include "store/vm.h"
 
@@ -79,7 +79,7 @@ struct copy {
 	struct str *answer; /* or */
 	struct tree_receive *receive; /* or */
 	struct tree_send *send;
-	struct copy_progress progress;
+	_Atomic uint64_t bytes; /* copied */
 };
 
 static int on_output(void *arg, const uint8_t *bytes, size_t len, struct error *err)
@@ -93,7 +93,7 @@ static int on_output(void *arg, const uint8_t *bytes, size_t len, struct error *
 	}
 	if (!copy->receive)
 		return 0;
-	copy_progress_add(&copy->progress, len);
+	copy->bytes += len;
 	return tree_receive_feed(copy->receive, bytes, len, err);
 }
 
@@ -102,7 +102,7 @@ static int on_input(void *arg, struct str *out, struct error *err)
 	struct copy *copy = arg;
 	int r = tree_send_next(copy->send, out, err);
 
-	copy_progress_add(&copy->progress, out->len);
+	copy->bytes += out->len;
 	return r;
 }
 
@@ -125,6 +125,14 @@ static int guest_failed(const struct copy *copy, int code, struct error *err)
 	return error_set(err, E_FAILED, "in the VM: %.*s", (int)strcspn(said, "\n"), said);
 }
 
+static void ask_copied(void *arg, uint64_t *done, uint64_t *total)
+{
+	const struct copy *copy = arg;
+
+	*done = copy->bytes;
+	*total = 0;
+}
+
 /* Run @script with $1, $2 and $3. Return: 0 if it succeeded, or error. */
 static int run_script(struct copy *copy, const char *script, const char *one, const char *two,
 		      const char *three, struct error *err)
@@ -134,11 +142,12 @@ static int run_script(struct copy *copy, const char *script, const char *one, co
 	struct client_exec how = { .argv = argv,
 				   .streams = &streams,
 				   .interactive = copy->send != NULL };
+	struct waiting waiting;
 	int r;
 
-	copy_progress_begin(&copy->progress);
+	waiting_begin(&waiting, "copying", ask_copied, copy);
 	r = guest_command_run(copy->vm, &how, err);
-	copy_progress_end(&copy->progress);
+	waiting_end(&waiting);
 	return r > 0 ? guest_failed(copy, r, err) : r;
 }
 

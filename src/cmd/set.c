@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "base/error.h"
+#include "base/fs.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/display.h"
 #include "cmd/resources.h"
 #include "cmd/set_network.h"
+#include "store/chain.h"
 #include "store/recovery_partition.h"
 #include "store/vm.h"
 
@@ -160,6 +166,16 @@ static int set_config(const struct vm *vm, const struct set_args *args, struct e
 	return r < 0 ? r : vm_write_config(vm, &config, err);
 }
 
+/* Of each of the three a new disk is written beside the old one. */
+static void ask_written(void *arg, uint64_t *done, uint64_t *total)
+{
+	const struct vm *vm = arg;
+	struct stat st;
+
+	*total = 0; /* holes are not written */
+	*done = fstatat(vm->dir, CHAIN_NEXT, &st, AT_SYMLINK_NOFOLLOW) == 0 ? fs_allocated(&st) : 0;
+}
+
 static int change_disk(const struct vm *vm, const struct set_args *args, struct error *err)
 {
 	int r = args->disk ? vm_replace_disk(vm, args->disk, err) : 0;
@@ -179,6 +195,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 	const struct set_args *args = data;
 	auto_network_change network = NETWORK_CHANGE_INIT;
 	auto_vm vm = VM_INIT;
+	struct waiting waiting;
 	int r = vm_open(&inv->home, args->name, false, &vm, err);
 
 	if (r >= 0)
@@ -187,7 +204,12 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		r = set_config(&vm, args, err);
 	if (r >= 0)
 		r = network_change_apply(&vm, &network, err);
-	return r < 0 ? r : change_disk(&vm, args, err);
+	if (r < 0)
+		return r;
+	waiting_begin(&waiting, "changing the disk", ask_written, &vm);
+	r = change_disk(&vm, args, err);
+	waiting_end(&waiting);
+	return r;
 }
 
 const struct command command_set = {

@@ -82,7 +82,9 @@ static void tell_of_root(const char *path)
 	struct error notice = ERROR_INIT; /* makes the path printable */
 
 	(void)error_set(&notice, E_FAILED,
-			"the folder '%s' is root's: the guest may do there what anybody may", path);
+			"the folder '%s' is root's, as whom no folder is served: the guest may do "
+			"there what anybody may; give it another owner to let it write",
+			path);
 	(void)fprintf(stderr, "%s\n", notice.text);
 }
 
