@@ -88,7 +88,7 @@ class Runner:
         state = self.state(name)
         card = state["cards"][number]
         os.kill(state["qemuPid"], signal.SIGSTOP)
-        eventually(lambda: status_of(state["qemuPid"])["State"].split()[0] == "T", 10)
+        eventually(lambda: status_of(state["qemuPid"])["State"].split()[0] == "T", 60)
         self.stopped.append(state["qemuPid"])
         tap = take_descriptor(state["qemuPid"], taps_of(state["qemuPid"])[number])
         size = struct.unpack("i", fcntl.ioctl(tap, TUNGETVNETHDRSZ, b"\0" * 4))[0]

@@ -199,7 +199,7 @@ def test_run_in_the_background_of_a_script_hears_stop(linzer, empty):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert linzer("stop", empty, "--timeout", 5).returncode == 0
-    shell.wait(10)
+    shell.wait(60)
     assert (linzer.home / "out").read_text() == "Requesting guest OS to stop...\nStopping VM...\n"
     assert not pathlib.Path(f"/proc/{pid}").exists()
 

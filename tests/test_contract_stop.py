@@ -54,7 +54,7 @@ def test_stop_asks_the_guest_first(linzer, vm, run):
     child = run()
     assert state(linzer) == "running"
     silent(linzer("stop", "vm", program="tart"))
-    assert child.wait(5) == 0 and signals(vm) == ["SIGUSR2"]
+    assert child.wait(60) == 0 and signals(vm) == ["SIGUSR2"]
     assert state(linzer) == "stopped"
 
 
@@ -62,32 +62,32 @@ def test_stop_waits_until_the_lock_is_gone(linzer, vm, run):
     child = run("delay=0.7")
     silent(linzer("stop", "vm"))
     # nothing to wait for: the process let the lock go before stop returned
-    assert child.wait(1) == 0
+    assert child.wait(60) == 0
 
 
 def test_stop_switches_off_a_guest_that_does_not_listen(linzer, vm, run):
     child = run("ignore=USR2")
     silent(linzer("stop", "--timeout", "3", "vm"))
-    assert child.wait(5) == 0 and signals(vm) == ["SIGUSR2", "SIGINT"]
+    assert child.wait(60) == 0 and signals(vm) == ["SIGUSR2", "SIGINT"]
 
 
 def test_stop_kills_at_the_time_out(linzer, vm, run):
     child = run("ignore=USR2,INT,TERM")
     silent(linzer("stop", "vm", "-t", "3"))
-    assert child.wait(5) == -signal.SIGKILL and signals(vm) == ["SIGUSR2", "SIGINT"]
+    assert child.wait(60) == -signal.SIGKILL and signals(vm) == ["SIGUSR2", "SIGINT"]
     assert state(linzer) == "stopped"
 
 
 def test_a_short_time_out_skips_the_asking(linzer, vm, run):
     child = run("ignore=USR2")
     silent(linzer("stop", "vm", "--timeout=2"))
-    assert child.wait(5) == 0 and signals(vm) == ["SIGINT"]
+    assert child.wait(60) == 0 and signals(vm) == ["SIGINT"]
 
 
 def test_no_time_out_at_all_kills(linzer, vm, run):
     child = run("ignore=USR2,INT")
     silent(linzer("stop", "vm", "--timeout=0"))
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
 
 
 def test_stop_of_what_does_not_run(linzer, vm):
@@ -124,7 +124,7 @@ def test_two_stops_at_once(linzer, vm, run):
     child = run("delay=0.5")
     stops = [linzer.start("stop", "vm") for _ in range(4)]
     assert {stop.wait(20) for stop in stops} <= {0, 2}
-    assert child.wait(5) == 0
+    assert child.wait(60) == 0
 
 
 # ------------------------------------------------ what a running VM refuses
@@ -243,7 +243,7 @@ def test_ip_misused(linzer):
 
 def test_interrupt_is_a_cancellation(linzer, vm):
     waiting = linzer.start("ip", "vm", "--wait", "60", stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status = pathlib.Path(f"/proc/{waiting.pid}/status").read_text()
         mask = int(next(line.split()[1] for line in status.splitlines()
@@ -252,7 +252,7 @@ def test_interrupt_is_a_cancellation(linzer, vm):
             break
         time.sleep(0.01)
     waiting.send_signal(signal.SIGINT)
-    assert waiting.communicate(timeout=10)[1] == "Error: CancellationError()\n"
+    assert waiting.communicate(timeout=60)[1] == "Error: CancellationError()\n"
     assert waiting.returncode == 1
 
 
@@ -297,7 +297,7 @@ def test_logs_follow_goes_on_through_a_turn_over_until_the_vm_stops(linzer, vm, 
     assert logs.stdout.readline() == "four\n"
     child.kill()
     child.wait()
-    assert logs.stdout.read() == "" and logs.wait(10) == 0
+    assert logs.stdout.read() == "" and logs.wait(60) == 0
 
 
 def test_logs_on_a_terminal_drops_escape_sequences(linzer, vm):
@@ -305,6 +305,6 @@ def test_logs_on_a_terminal_drops_escape_sequences(linzer, vm):
     here, there = os.openpty()
     child = linzer.start("logs", "vm", stdout=there)
     os.close(there)
-    assert child.wait(10) == 0
+    assert child.wait(60) == 0
     assert os.read(here, 100) == b"ab\r\n"
     os.close(here)

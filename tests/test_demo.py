@@ -34,5 +34,5 @@ def test_demo_without_privilege(image_home, tmp_path):
         assert any(re.fullmatch(r"demo: ssh -p \d+ admin@127\.0\.0\.1 .*", line) for line in lines)
         assert sum(line.startswith("Linux ") for line in lines) == 2  # by exec and by SSH
         assert person("list", "--quiet").stdout == "debian\n"
-        eventually(lambda: person.left() == NOTHING, 5, lambda: str(person.left()))
+        eventually(lambda: person.left() == NOTHING, 60, lambda: str(person.left()))
         person.end()

@@ -289,7 +289,7 @@ class TestScreenshot:
         for _ in range(10):
             screenshot(linzer, vm, tmp_path / "s.png")
         for pid, number in count.items():
-            eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= number, 10)
+            eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= number, 60)
 
     def test_a_vm_that_is_not_running(self, linzer, vm, tmp_path):
         done = linzer("screenshot", vm, tmp_path / "s.png")

@@ -94,7 +94,7 @@ def test_a_healthy_host(patient, healthy):
 
 
 def test_it_leaves_nothing(patient, healthy):
-    eventually(lambda: patient.left() == NOTHING, 5, lambda: str(patient.left()))
+    eventually(lambda: patient.left() == NOTHING, 60, lambda: str(patient.left()))
     assert list((patient.home / "tmp").iterdir()) == [] and [p.name for p in patient.vm("one").parent.iterdir()] == ["one"]
 
 

@@ -225,7 +225,7 @@ class Killing:
         time.sleep(moment * self.took)
         state = kill(self.linzer, "source")
         self.look_at(*clone)
-        eventually(lambda: not alive(state["qemuPid"]) and not alive(state["pid"]), 10)
+        eventually(lambda: not alive(state["qemuPid"]) and not alive(state["pid"]), 60)
         self.check_source()
 
     def check_source(self):

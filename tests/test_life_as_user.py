@@ -230,19 +230,19 @@ class TestEnds:
         refused(person("stop", web, "--timeout", 60), 0, "")
         assert state(person, web) == "stopped"
         assert "guest has stopped the virtual machine" in (person.vm(web) / "run.log").read_text()
-        eventually(lambda: person.left() == NOTHING, 5, lambda: str(person.left()))
+        eventually(lambda: person.left() == NOTHING, 60, lambda: str(person.left()))
 
     def test_sigkill_leaves_nothing_and_it_runs_again(self, person, web):
         for _ in range(2):
             person("run", "--detach", web, check=True)
             now = runtime(person, web)
             os.kill(now["pid"], signal.SIGKILL)
-            eventually(lambda: not alive(now["qemuPid"]), 5)
-            eventually(lambda: person.left()[:2] == NOTHING[:2], 5, lambda: str(person.left()))
+            eventually(lambda: not alive(now["qemuPid"]), 60)
+            eventually(lambda: person.left()[:2] == NOTHING[:2], 60, lambda: str(person.left()))
             assert state(person, web) == "stopped"
         person("run", "--detach", web, check=True)
         person("stop", web, "--timeout", 1, check=True)
-        eventually(lambda: person.left() == NOTHING, 5, lambda: str(person.left()))
+        eventually(lambda: person.left() == NOTHING, 60, lambda: str(person.left()))
 
     def test_delete(self, person, web):
         person("delete", web, check=True)

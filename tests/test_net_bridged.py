@@ -476,7 +476,7 @@ def test_address_of_the_host_that_comes_later(lan):
     lan.ip("host", f"addr flush dev {lan.interface}")
     keeper = lan.settled()
     lan.ip("host", f"addr add {HOST}/24 dev {lan.interface}")
-    end = time.monotonic() + 3
+    end = time.monotonic() + 60
     while not keeper.guest.resolve(HOST, timeout=0.3):
         assert time.monotonic() < end
     assert keeper.guest.pings(HOST)
@@ -582,7 +582,7 @@ def test_killed_while_it_starts(lan):
 def test_filter_that_is_taken_away_comes_back(lan):
     keeper, ear = lan.settled(), lan.ear("peer")
     lan.run("host", "nft", "flush", "ruleset")
-    end = time.monotonic() + 3
+    end = time.monotonic() + 60
     while not keeper.guest.resolve(ROUTER, timeout=0.3):
         assert time.monotonic() < end
     assert keeper.guest.pings(ROUTER) and keeper.guest.pings(HOST)

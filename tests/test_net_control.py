@@ -444,7 +444,7 @@ class TestControl:
         assert resident(pid) - before < 24 * MIB
         control.lines.close()
         control.sock.close()
-        eventually(lambda: runner.show("vm")["Mode"] == "softnet", 10)
+        eventually(lambda: runner.show("vm")["Mode"] == "softnet", 60)
 
     def test_net_set_and_control_see_each_other(self, runner):
         control = with_control(runner)

@@ -417,7 +417,7 @@ def test_talker_that_does_not_leave_is_killed(lab):
     os.kill(talker, signal.SIGSTOP)
     keeper.close()
     assert keeper.wait() == 0 and gone(lab, 0)
-    end = time.monotonic() + 2
+    end = time.monotonic() + 60
     while os.path.exists(f"/proc/{talker}/exe") and time.monotonic() < end:
         time.sleep(0.01)
     with pytest.raises(OSError):
@@ -459,7 +459,7 @@ def test_killed_keeper_stays_closed_and_is_swept(lab):
     assert f"lz{0xc0a84005:08x}" not in lab.ruleset(), "swept by the next"
     assert lab.up(wanted="192.168.64.5").address == "192.168.64.5"
     assert third.guest.pings(WORLD)
-    end = time.monotonic() + 1
+    end = time.monotonic() + 60
     while os.path.exists(f"/proc/{talker}/exe") and time.monotonic() < end:
         time.sleep(0.01)
     for k in lab.keepers[1:]:
@@ -487,7 +487,7 @@ def test_half_of_the_filter_deleted_is_no_leftover(lab):
 
 def waits_for_lock(keeper):
     """Wait until the keeper waits for the lock of /run/linzer (proc(5): locks)."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not re.search(rf"-> FLOCK .* {keeper.process.pid} ", pathlib.Path("/proc/locks").read_text()):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -513,7 +513,7 @@ def test_late_teardown_spares_the_next_of_the_same_name(lab):
 
 def closed_again(lab, one, two, server):
     """Frames that must not pass; the first ones may, until the keepers have noticed."""
-    end = time.monotonic() + 3
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             one.send(udp(one.address, 1, two.address, 7777, b"x"))

@@ -393,7 +393,7 @@ def test_policy_that_changes_while_a_query_waits(lab, then):
     guest = keeper.guest
     zone.gate.clear()
     guest.send(dns_packet(guest, "example.org"))
-    end = time.monotonic() + 3
+    end = time.monotonic() + 60
     while not zone.seen and time.monotonic() < end:
         time.sleep(0.01)
     names = ["a.net", "b.net", "*.example.org", "example.org"] if then == "still allowed" else ["a.net"]

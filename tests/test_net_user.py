@@ -32,7 +32,7 @@ class User:
 
     def __init__(self, lab):
         self.lab, self.uid = lab, 61000 + lab.number
-        eventually(lambda: self.processes() == [], 10, lambda: f"{self.processes()} are this user's")
+        eventually(lambda: self.processes() == [], 60, lambda: f"{self.processes()} are this user's")
         self.directories = contextlib.ExitStack()
         lab.cleanups.append(self.end)
         self.run = self.directory()
@@ -389,7 +389,7 @@ def test_come_and_go_without_a_pause(lab, user):
             if kind != STARTED:
                 failed.append(fields["text"])
             keeper.close()
-            if keeper.wait(10) != 0:
+            if keeper.wait(60) != 0:
                 failed.append(keeper.process.stderr.read())
             keeper.process.stderr.close()
 

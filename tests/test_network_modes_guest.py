@@ -56,7 +56,7 @@ def test_bridged_vm_by_arp_and_ssh(guests, tmp_path, kind):
         assert ssh_until(lab, address, "id -un").stdout == "admin\n"
         guests("stop", "net", "--timeout", 5, check=True)
         child.wait(20)
-        eventually(lambda: lab.leftovers() == NOTHING, 3)
+        eventually(lambda: lab.leftovers() == NOTHING, 60)
     finally:
         guests("stop", "net", "--timeout", 1)
         guests("delete", "net")

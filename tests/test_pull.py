@@ -772,7 +772,7 @@ def test_interrupt_while_waiting_for_the_lock(oci, fake, image):
         if line == "waiting for lock...\n":
             break
     second.send_signal(signal.SIGINT)
-    _, err = second.communicate(timeout=10)
+    _, err = second.communicate(timeout=60)
     assert (second.returncode, err) == (1, "Error: CancellationError()\n")
     assert first.poll() is None
 

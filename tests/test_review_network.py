@@ -293,7 +293,7 @@ def test_next_keeper_closes_the_tap_of_a_killed_one(lab):
 
 def ends_clean(lab, keeper):
     keeper.sock.close()
-    keeper.wait(10)
+    keeper.wait(60)
     keeper.close_tap()
     return lab.leftovers() == ([], "", [])
 
