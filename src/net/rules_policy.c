@@ -63,37 +63,41 @@ static void begin_rule(const struct side *s, uint8_t kinds)
 		nft_match_local(s->batch, remote_address(s), kinds == POLICY_HOST);
 }
 
-static void match_ports(const struct side *s, enum nft_field field,
-			const struct policy_ports *ports)
+static void match_prefix(void *arg, bool source, struct in_addr address, unsigned prefix)
 {
-	if (rules_are_ports(ports))
-		nft_match_ports(s->batch, field, ports->first, ports->last);
+	const struct side *s = arg;
+
+	nft_match_prefix(s->batch, source ? NFT_SOURCE_ADDRESS : NFT_TARGET_ADDRESS, address,
+			 prefix);
 }
 
-static void match_protocol(const struct side *s, const struct policy_rule *rule)
+static void match_protocol(void *arg, uint8_t protocol)
 {
-	if (rule->protocol)
-		nft_match_protocol(s->batch, rule->protocol);
-	else if (rules_has_ports(rule))
+	const struct side *s = arg;
+
+	if (protocol)
+		nft_match_protocol(s->batch, protocol);
+	else
 		nft_match_protocol_in(s->batch, "ported");
+}
+
+static void match_ports(void *arg, bool source, const struct policy_ports *ports)
+{
+	const struct side *s = arg;
+
+	nft_match_ports(s->batch, source ? NFT_SOURCE_PORT : NFT_TARGET_PORT, ports->first,
+			ports->last);
 }
 
 static void add_line(void *arg, const struct policy_rule *rule, uint8_t kinds)
 {
+	static const struct rules_fields fields = { match_prefix, match_protocol, match_ports };
 	const struct side *s = arg;
-	bool out = is_out(s);
 
 	begin_rule(s, kinds);
 	if (rule->named)
 		nft_match_address_in(s->batch, remote_address(s), s->named);
-	if (rule->remote_prefix)
-		nft_match_prefix(s->batch, remote_address(s), rule->remote, rule->remote_prefix);
-	if (rule->guest_prefix)
-		nft_match_prefix(s->batch, out ? NFT_SOURCE_ADDRESS : NFT_TARGET_ADDRESS,
-				 rule->guest, rule->guest_prefix);
-	match_protocol(s, rule);
-	match_ports(s, out ? NFT_TARGET_PORT : NFT_SOURCE_PORT, &rule->remote_ports);
-	match_ports(s, out ? NFT_SOURCE_PORT : NFT_TARGET_PORT, &rule->guest_ports);
+	rules_match_fields(&fields, arg, s->direction, rule);
 	nft_end_rule_goto(s->batch, rule->pass ? NULL : s->block);
 }
 

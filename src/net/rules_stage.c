@@ -6,14 +6,31 @@
 
 enum { COMPARED_MAX = 1 << 20 }; /* ranges with rules: more costs more than the elements */
 
-bool rules_are_ports(const struct policy_ports *ports)
+static bool are_some(const struct policy_ports *ports)
 {
 	return ports->first != 0 || ports->last != UINT16_MAX;
 }
 
 bool rules_has_ports(const struct policy_rule *rule)
 {
-	return rules_are_ports(&rule->remote_ports) || rules_are_ports(&rule->guest_ports);
+	return are_some(&rule->remote_ports) || are_some(&rule->guest_ports);
+}
+
+void rules_match_fields(const struct rules_fields *fields, void *arg,
+			enum policy_direction direction, const struct policy_rule *rule)
+{
+	bool guest_sends = direction == POLICY_OUT;
+
+	if (rule->remote_prefix)
+		fields->prefix(arg, !guest_sends, rule->remote, rule->remote_prefix);
+	if (rule->guest_prefix)
+		fields->prefix(arg, guest_sends, rule->guest, rule->guest_prefix);
+	if (rule->protocol || rules_has_ports(rule))
+		fields->protocol(arg, rule->protocol);
+	if (are_some(&rule->remote_ports))
+		fields->ports(arg, !guest_sends, &rule->remote_ports);
+	if (are_some(&rule->guest_ports))
+		fields->ports(arg, guest_sends, &rule->guest_ports);
 }
 
 /* What of the rule's remotes can be told apart. */

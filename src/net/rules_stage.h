@@ -39,8 +39,17 @@ void rules_add_stage(const struct rules_writer *writer, const struct policy_rule
 /* Has the stage any? */
 bool rules_has_stage(const struct rules_writer *writer, const struct policy_rules *rules,
 		     enum policy_stage stage);
-/* Does the rule look at ports? At these? */
+/* Does the rule look at ports? */
 bool rules_has_ports(const struct policy_rule *rule);
-bool rules_are_ports(const struct policy_ports *ports);
+
+/* How a writer matches a packet's fields: its source's, else its target's. */
+struct rules_fields {
+	void (*prefix)(void *arg, bool source, struct in_addr address, unsigned prefix);
+	void (*protocol)(void *arg, uint8_t protocol); /* 0: any that has ports */
+	void (*ports)(void *arg, bool source, const struct policy_ports *ports);
+};
+/* Match all that @rule looks at but kinds of remotes and names; protocols before ports, for nft. */
+void rules_match_fields(const struct rules_fields *fields, void *arg,
+			enum policy_direction direction, const struct policy_rule *rule);
 
 #endif

@@ -38,44 +38,42 @@ static void begin_line(const struct rules_words *w, uint8_t kinds)
 	str_addf(w->text, "add rule netdev %s %s %s", w->table, w->chain, match_kinds(w, kinds));
 }
 
-static void add_prefix(const struct rules_words *w, const char *field, struct in_addr address,
-		       unsigned prefix)
+static void add_prefix(void *arg, bool source, struct in_addr address, unsigned prefix)
 {
-	if (prefix)
-		str_addf(w->text, "ip %s %s/%u ", field, dotted(address).text, prefix);
+	const struct rules_words *w = arg;
+
+	str_addf(w->text, "ip %s %s/%u ", source ? "saddr" : "daddr", dotted(address).text, prefix);
 }
 
-static void add_ports(const struct rules_words *w, const char *field,
-		      const struct policy_ports *ports)
+static void add_protocol(void *arg, uint8_t protocol)
 {
-	if (!rules_are_ports(ports))
-		return;
-	str_addf(w->text, "th %s %u", field, ports->first);
+	const struct rules_words *w = arg;
+
+	if (protocol)
+		str_addf(w->text, "meta l4proto %u ", protocol);
+	else
+		str_adds(w->text, "meta l4proto @ported ");
+}
+
+static void add_ports(void *arg, bool source, const struct policy_ports *ports)
+{
+	const struct rules_words *w = arg;
+
+	str_addf(w->text, "th %s %u", source ? "sport" : "dport", ports->first);
 	/* nft refuses a range of one */
 	if (ports->last != ports->first)
 		str_addf(w->text, "-%u", ports->last);
 	str_adds(w->text, " ");
 }
 
-static void add_protocol(const struct rules_words *w, const struct policy_rule *rule)
-{
-	if (rule->protocol)
-		str_addf(w->text, "meta l4proto %u ", rule->protocol);
-	else if (rules_has_ports(rule))
-		str_adds(w->text, "meta l4proto @ported ");
-}
-
+/* Of a name there is no rule (bridged_policy.c). */
 static void add_line(void *arg, const struct policy_rule *rule, uint8_t kinds)
 {
+	static const struct rules_fields fields = { add_prefix, add_protocol, add_ports };
 	const struct rules_words *w = arg;
-	bool out = is_out(w);
 
 	begin_line(w, kinds);
-	add_prefix(w, out ? "daddr" : "saddr", rule->remote, rule->remote_prefix);
-	add_prefix(w, out ? "saddr" : "daddr", rule->guest, rule->guest_prefix);
-	add_protocol(w, rule);
-	add_ports(w, out ? "dport" : "sport", &rule->remote_ports);
-	add_ports(w, out ? "sport" : "dport", &rule->guest_ports);
+	rules_match_fields(&fields, arg, w->direction, rule);
 	add_verdict(w, rule->pass);
 	str_adds(w->text, "\n");
 }
