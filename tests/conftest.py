@@ -68,7 +68,7 @@ class Linzer:
             path.symlink_to(BUILD / "linzer")
         return str(path)
 
-    def __call__(self, *args, program="linzer", check=False, timeout=120, env=None, **options):
+    def __call__(self, *args, program="linzer", check=False, timeout=300, env=None, **options):
         options.setdefault("stdin", subprocess.DEVNULL)
         if "input" in options:
             del options["stdin"]

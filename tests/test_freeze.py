@@ -93,13 +93,13 @@ class Writer:
 
     def wait_for_more(self, count=3):
         wanted = self.acknowledged + count
-        eventually(lambda: self.acknowledged >= wanted, 30)
+        eventually(lambda: self.acknowledged >= wanted, 120)
 
     def end(self):
         """When its VM or its client ended. Return: the last number."""
-        self.thread.join(30)
+        self.thread.join(120)
         assert not self.thread.is_alive()
-        self.child.wait(30)
+        self.child.wait(120)
         return self.acknowledged
 
     def stop(self):
