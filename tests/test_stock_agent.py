@@ -31,7 +31,7 @@ class StockStage(Stage):
     """The guest's port is open, and nobody reads or writes there until start_agent()."""
 
     def __init__(self, linzer):
-        self.linzer, self.children = linzer, []
+        self.linzer, self.children, self.etc = linzer, [], linzer.home.parent / "etc"
         self.port, self.stock = linzer.home / "port", linzer.home / "stock"
         self.relay = self.start(RELAY, self.port, linzer.vm("vm") / "control.sock", self.stock,
                                 stdout=subprocess.PIPE, text=True)
