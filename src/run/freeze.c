@@ -27,7 +27,8 @@ enum {
 	SNAPSHOT_MS = 60000, /* it waits for what the host's disk has in flight */
 };
 
-int session_lend(struct session *session, int fd, int64_t *set, struct error *err)
+/* Give QEMU a copy of @fd as a set of its own: "/dev/fdset/<*set>" is its name there. */
+static int lend(struct session *session, int fd, int64_t *set, struct error *err)
 {
 	auto_json *result = NULL;
 	int r = qmp_call(session->qmp, "add-fd", NULL, fd, CALL_MS, &result, err);
@@ -71,7 +72,7 @@ static int switch_over(void *arg, int overlay, struct error *err)
 	struct session *session = arg;
 	char next[sizeof(session->top_node)];
 	int64_t set = -1;
-	int r = session_lend(session, overlay, &set, err);
+	int r = lend(session, overlay, &set, err);
 
 	if (r < 0)
 		return r;

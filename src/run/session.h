@@ -139,8 +139,6 @@ int session_supervise(struct session *session, struct error *err) must_use_;
 int session_start_cards(struct session *session, int *taps, struct error *err) must_use_;
 /* The card has another state: the runtime says so. */
 void session_show_card(struct session *session, const struct network_card *card);
-/* Give QEMU a copy of @fd as a set of its own: "/dev/fdset/<*set>" is its name there. */
-int session_lend(struct session *session, int fd, int64_t *set, struct error *err) must_use_;
 /* "freeze" on manage.sock: the disk's content becomes a layer that is not written any more. */
 int session_freeze(struct session *session, struct error *err) must_use_;
 

@@ -30,12 +30,16 @@ void signals_hear(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static pid_t process; /* of signals_stop_start() */
+
 static void on_ending(int signal_number)
 {
 	static const char text[] = "Stopping VM...\n";
 
 	(void)signal_number;
-	(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
+	/* a child that was just forked has nothing to say */
+	if (getpid() == process)
+		(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
 	_exit(0);
 }
 
@@ -43,6 +47,7 @@ void signals_stop_start(void)
 {
 	const struct sigaction action = { .sa_handler = on_ending };
 
+	process = getpid();
 	for (size_t i = 0; i < array_size(endings); i++)
 		if (!is_ignored(endings[i]))
 			(void)sigaction(endings[i], &action, NULL);
