@@ -279,6 +279,31 @@ def flood(count, port, bound, message):
     return build
 
 
+def flows_of(b, guest):
+    """In the host's table of connections."""
+    with b.lab.inside("host"):
+        table = pathlib.Path("/proc/thread-self/net/nf_conntrack").read_text()
+    return table.count(f" src={guest.address} dst=1.1.1.1 ")
+
+
+def flood_of_flows(proto, count, bound):
+    """A guest of its own opens as many flows as it can: what the next row finds is the regular one's. Has it more than
+    `bound`? What it opened first goes on."""
+    def build(b, mark):
+        guest, again = b.fresh(), token()
+        first = {"port": 9, "source": guest.address, "sport": 40000}
+        b.send("guest", packet(b, UDP, "1.1.1.1", mark, **first))
+        assert b.arrives(mark, "world")
+        for port in range(10, count + 10):
+            b.send("guest", packet(b, proto, "1.1.1.1", b"", port, source=guest.address, sport=40001))
+        opened = flows_of(b, guest)
+        assert opened > bound // 16, "who floods has his part"
+        b.send("guest", packet(b, UDP, "1.1.1.1", again, **first))
+        assert b.arrives(again, "world"), "what was open did not go on"
+        return opened > bound
+    return build
+
+
 def asks(name, **fields):
     """Does our relay answer with an address?"""
     return lambda b, mark: resolve(b, name, **fields) == (OK, ZONE[name.lower()][-1:])
@@ -369,6 +394,8 @@ SERVED = {
     "dns-gateway-no-local": asks("example.org"),
     "dns-uplink": udp_to("uplink", 53),
     "dns-flood": flood(3000, 53, 2500, lambda b: dns_query("example.org")),
+    "flood-flows": flood_of_flows(UDP, 40000, 32768 + 1),
+    "flood-tcp": flood_of_flows(TCP, 12000, 8000),
 }
 
 SHARED = {

@@ -367,6 +367,24 @@ def wait_until(condition, seconds=3):
     return condition()
 
 
+# What is closed
+
+def test_closed_tcp_leaves_the_table_of_connections_soon(lab):
+    """The kernel does not count it among the flows that bound a guest."""
+    keeper = start(lab)
+    keeper.guest.plug("vm")
+    listener = lab.socket("world", socket.AF_INET, socket.SOCK_STREAM, bind=("0.0.0.0", 0), listen=True)
+    client = lab.socket("vm", socket.AF_INET, socket.SOCK_STREAM)
+    client.connect((WORLD, listener.getsockname()[1]))
+    peer = listener.accept()[0]
+    client.close()
+    assert peer.recv(1) == b""
+    peer.close()
+    wait_until(lambda: any("TIME_WAIT" in line for line in conntrack(lab)))
+    left, = [int(line.split()[4]) for line in conntrack(lab) if "TIME_WAIT" in line]
+    assert left <= 10, "seconds"
+
+
 # One policy in place of another
 
 class Talk:

@@ -42,7 +42,6 @@ struct review {
 	struct in_addr guest;
 	flows_judge *judge;
 	void *arg;
-	uint32_t count; /* of all flows of the host */
 	struct doomed_flows doomed;
 };
 
@@ -175,30 +174,50 @@ static int talk(struct review *r, const struct nlmsghdr *header, mnl_cb_t each)
 	return netfilter_talk(r->netfilter, header, header->nlmsg_len, each, r);
 }
 
-static int read_count(const struct nlattr *a, void *arg)
-{
-	uint32_t *count = arg;
+/* Numbers of the table as a whole. */
+struct statistics {
+	uint32_t count, room;
+};
 
-	if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_ENTRIES &&
-	    mnl_attr_validate(a, MNL_TYPE_U32) == 0)
-		*count = ntohl(mnl_attr_get_u32(a));
+static int read_number(const struct nlattr *a, void *arg)
+{
+	struct statistics *s = arg;
+
+	if (mnl_attr_validate(a, MNL_TYPE_U32) < 0)
+		return MNL_CB_OK;
+	if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_ENTRIES)
+		s->count = ntohl(mnl_attr_get_u32(a));
+	else if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_MAX_ENTRIES)
+		s->room = ntohl(mnl_attr_get_u32(a));
 	return MNL_CB_OK;
 }
 
 static int read_statistics(const struct nlmsghdr *header, void *arg)
 {
-	struct review *r = arg;
-
-	return mnl_attr_parse(header, sizeof(struct nfgenmsg), read_count, &r->count);
+	return mnl_attr_parse(header, sizeof(struct nfgenmsg), read_number, arg);
 }
 
-/* How many flows does the host have? Return: 0 or -errno. */
-static int count_all(struct review *r)
+/* What the kernel does not say stays as it is. Return: 0 or -errno. */
+static int ask_statistics(struct netfilter *nf, struct statistics *s)
 {
 	char bytes[REQUEST_MAX] = { 0 };
+	struct nlmsghdr *header =
+		netfilter_begin(nf, bytes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS,
+				NLM_F_ACK, AF_INET);
 
-	r->count = UINT32_MAX;
-	return talk(r, begin(r, bytes, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK), read_statistics);
+	return netfilter_talk(nf, header, header->nlmsg_len, read_statistics, s);
+}
+
+int flows_room(struct netfilter *nf, uint32_t *max, struct error *err)
+{
+	struct statistics s = { .room = 0 };
+	int r = ask_statistics(nf, &s);
+
+	*max = s.room;
+	if (r == 0)
+		return 0;
+	errno = -r;
+	return error_errno(err, "cannot ask how many connections the host may have");
 }
 
 static int list_all(struct review *r)
@@ -242,11 +261,12 @@ static int delete_one(struct review *r, const struct doomed *d)
 
 static int list(struct review *r)
 {
-	int code = count_all(r);
+	struct statistics s = { .count = UINT32_MAX };
+	int code = ask_statistics(r->netfilter, &s);
 
 	if (code < 0)
 		return code;
-	if (r->count <= FEW)
+	if (s.count <= FEW)
 		return list_all(r);
 	code = list_from(r, CTA_TUPLE_ORIG);
 	return code < 0 ? code : list_from(r, CTA_TUPLE_REPLY);

@@ -37,6 +37,8 @@ typedef bool flows_judge(void *arg, const struct flow *flow);
  */
 int flows_review(struct netfilter *nf, struct in_addr guest, flows_judge *judge, void *arg,
 		 struct error *err) must_use_;
+/* How many flows the table has room for (nf_conntrack_max); 0: the kernel does not say. */
+int flows_room(struct netfilter *nf, uint32_t *max, struct error *err) must_use_;
 /* Forget all of @guest's. */
 int flows_forget(struct netfilter *nf, struct in_addr guest, struct error *err) must_use_;
 

@@ -274,10 +274,10 @@ static int install_filter(struct network *net, const struct survey *s, int lock,
 	auto_str text = STR_INIT;
 	int r;
 
+	rules_add_skeleton(&text);
 	for (size_t i = 0; i < s->taps.len; i++)
 		if (!rtnl_link_named(&s->links, s->taps.items[i].name))
 			rules_sweep_guest(&text, s->taps.items[i].name, s->taps.items[i].gateway);
-	rules_add_skeleton(&text);
 	for (size_t i = 0; i < net->opened.len; i++)
 		rules_add_opened(&text, net->opened.items[i]);
 	if (tap_host_forwards())
@@ -312,7 +312,7 @@ static int find_place(struct network *net, const struct net_conf *conf,
 		      const struct net_start *start, struct survey *s, int lock, struct error *err)
 {
 	const struct subnet *subnet = subnet_of(conf, start->mode);
-	int r = netfilter_open(&net->netfilter, err);
+	int r = network_open_filter(net, err);
 
 	memcpy(net->guest.mac, start->mac, sizeof(net->guest.mac));
 	net->guest.gateway = subnet_gateway(subnet);

@@ -73,6 +73,8 @@ int network_cut_flows(struct network *net, struct error *err) must_use_;
  */
 int network_grant(struct network *net, size_t name, const struct in_addr *addresses, size_t count,
 		  uint32_t ttl, struct error *err) must_use_;
+/* Open the socket to the filter, and see what the guest may have of the table of connections. */
+int network_open_filter(struct network *net, struct error *err) must_use_;
 /* Close granted addresses whose time is over and that no flow uses. Call it at granted_next(). */
 int network_expire(struct network *net, struct error *err) must_use_;
 int network_count(const struct network *net, struct net_drops *drops, struct error *err) must_use_;

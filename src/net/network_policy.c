@@ -205,6 +205,17 @@ static bool note_use(void *arg, const struct flow *flow)
 	return false;
 }
 
+int network_open_filter(struct network *net, struct error *err)
+{
+	uint32_t max = 0;
+	int r = netfilter_open(&net->netfilter, err);
+
+	if (r == 0)
+		r = flows_room(&net->netfilter, &max, err);
+	net->guest.bound = rules_bound_of(max);
+	return r;
+}
+
 int network_expire(struct network *net, struct error *err)
 {
 	bool used[GRANTED_MAX] = { false };

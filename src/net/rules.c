@@ -35,7 +35,10 @@ static const char declarations[] =
 	"add map " INET " services { type ifname . ipv4_addr . inet_proto : inet_service; }\n"
 	"add map " INET " leaving { type ifname : verdict; }\n"
 	"add map " INET " entering { type ifname : verdict; }\n"
+	"add map " INET " bounds { type ifname : verdict; }\n"
+	"add set " INET " everybodys { type mark; size 65535; flags dynamic; }\n"
 	"add chain " INET " related\n"
+	"add chain " INET " bound\n"
 	"add chain " INET " leave\n"
 	"add chain " INET " enter\n"
 	"add chain " INET " input { type filter hook input priority filter - 10; }\n"
@@ -52,6 +55,7 @@ static const char declarations[] =
  * policy forbids. An error belongs to a flow, but not yet to who sends it: NAT would carry a
  * guest's error about another one's flow to that one.
  * What was judged comes as early as may be: every packet of a flow but the first looks for it.
+ * The bound (net/rules_bound.c) comes before a policy, and before the DNS that no policy judges.
  * A policy's chain is gone to, not jumped to: what it passes goes on after the jump to leave or
  * enter, and what no element sends to a policy is dropped there.
  */
@@ -60,6 +64,9 @@ static const char skeleton_rules[] =
 	"flush chain " INET " related\n"
 	"add rule " INET " related iifname . ct original ip saddr @guests accept\n"
 	"add rule " INET " related iifname . ct reply ip saddr @guests accept\n"
+	"flush chain " INET " bound\n"
+	"add rule " INET " bound iifname vmap @bounds\n"
+	"add rule " INET " bound drop\n"
 	"flush chain " INET " leave\n"
 	"add rule " INET " leave iifname vmap @leaving\n"
 	"add rule " INET " leave drop\n"
@@ -76,6 +83,7 @@ static const char skeleton_rules[] =
 	"add rule " INET " input fib daddr type != local drop\n"
 	"add rule " INET " input ct state new,established ct status confirmed accept\n"
 	"add rule " INET " input meta l4proto icmp ct state related jump related\n"
+	"add rule " INET " input ct state new jump bound\n"
 	"add rule " INET " input meta l4proto udp ct status dnat ct original proto-dst 53 "
 	"iifname . ct original ip daddr @gateways accept\n"
 	"add rule " INET " input meta l4proto tcp ct status dnat ct original proto-dst 53 "
@@ -102,6 +110,7 @@ static const char skeleton_rules[] =
 	"add rule " INET " forward oifgroup " GROUP " oifname . ip daddr != @guests drop\n"
 	"add rule " INET " forward ct state != new drop\n"
 	"add rule " INET " forward tcp flags & (fin | syn | rst | ack) != syn drop\n"
+	"add rule " INET " forward jump bound\n"
 	"add rule " INET " forward jump leave\n"
 	"add rule " INET " forward oifgroup " GROUP " jump enter\n"
 	"flush chain " INET " output\n"
@@ -221,6 +230,7 @@ void rules_add_guest(struct str *text, const struct rules_guest *guest)
 {
 	add_gate(text, guest);
 	rules_add_policy(text, guest->name);
+	rules_add_bound(text, guest->name, &guest->bound);
 	add_elements(text, guest);
 }
 
@@ -229,6 +239,7 @@ void rules_remove_guest(struct str *text, const struct rules_guest *guest)
 	str_adds(text, declarations);
 	add_elements(text, guest);
 	delete_elements(text, guest->name, guest->address, guest->gateway);
+	rules_remove_bound(text, guest->name);
 	rules_remove_policy(text, guest->name);
 	delete_gate(text, guest->name);
 }
@@ -240,6 +251,7 @@ void rules_sweep_guest(struct str *text, const char *name, struct in_addr gatewa
 	if (!subnet_interface_address(name, &address))
 		return;
 	delete_elements(text, name, address, gateway);
+	rules_remove_bound(text, name);
 	rules_remove_policy(text, name);
 	delete_gate(text, name);
 }

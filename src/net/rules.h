@@ -27,7 +27,7 @@
  * Of guest NAME there are the chains o-NAME and i-NAME (flows that it opens, and
  * that others open to it), od-NAME and id-NAME, which count and drop, o0-NAME and so on for the
  * stages of policies that have more than one, and the set n-NAME of the addresses that the
- * policy's names gave.
+ * policy's names gave; b-NAME and the set f-NAME bound how many flows it has open.
  *
  * All elements and chains of a guest come and go in one transaction
  * together with its element of the map taps (interface : gateway). So what
@@ -56,6 +56,12 @@ enum { RULES_GROUP = 0x4c5a };
 #define RULES_TABLE "linzer"
 enum { RULES_FAMILY = 1 }; /* NFPROTO_INET; the kernel's header is at odds with the C library's */
 
+/* How much of the host's table of connections guests may have: net/rules_bound.c. */
+struct rules_bound {
+	uint32_t flows, all_flows; /* open at once, of one guest and of all together */
+	uint32_t rate, all_rate; /* TCP flows that begin, in a second */
+};
+
 struct rules_guest {
 	char name[SUBNET_NAME_SIZE];
 	struct in_addr address;
@@ -63,6 +69,7 @@ struct rules_guest {
 	unsigned prefix; /* of the subnet */
 	uint8_t mac[6];
 	uint16_t dns_udp, dns_tcp; /* ports that 53 of the gateway is redirected to */
+	struct rules_bound bound;
 };
 
 /* Tables, sets, chains if absent; the skeleton's rules anew. */
@@ -79,6 +86,13 @@ void rules_remove_guest(struct str *text, const struct rules_guest *guest);
 void rules_add_policy(struct str *text, const char *name);
 void rules_set_policy(struct nft_batch *batch, const char *name, const struct policy *policy);
 void rules_remove_policy(struct str *text, const char *name);
+/*
+ * What the guest @name may have of a table with room for @max flows (0: without end); its chain
+ * and set, the policy's chains are there; both gone, whatever of them is there.
+ */
+struct rules_bound rules_bound_of(uint32_t max);
+void rules_add_bound(struct str *text, const char *name, const struct rules_bound *bound);
+void rules_remove_bound(struct str *text, const char *name);
 /* An address that one of the policy's names gave comes or goes. */
 void rules_add_named(struct nft_batch *batch, const char *name, struct in_addr address);
 void rules_remove_named(struct nft_batch *batch, const char *name, struct in_addr address);

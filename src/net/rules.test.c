@@ -26,6 +26,7 @@ static const struct rules_guest guest = {
 	.prefix = 24,
 	.dns_udp = 40001,
 	.dns_tcp = 40002,
+	.bound = { .flows = 32768, .all_flows = 131072, .rate = 1024, .all_rate = 4096 },
 };
 
 static struct rules_guest addressed(void)
@@ -106,11 +107,32 @@ static void test_read(void **state)
 	assert_string_equal(names.items[1], "w1");
 }
 
+/* A guest has its part, and with what closed TCP has all guests leave the host its own. */
+static void test_bounds(void **state)
+{
+	static const uint32_t tables[] = { 4096, 65536, 262144, 1 << 22, 0 };
+
+	(void)state;
+	for (size_t i = 0; i < array_size(tables); i++) {
+		struct rules_bound b = rules_bound_of(tables[i]);
+		uint32_t table = tables[i] ? tables[i] : 262144;
+
+		assert_in_range(b.flows, 1, 32768);
+		assert_in_range(b.flows + 11 * b.rate, 1, table / 4);
+		assert_in_range(b.all_flows + 11 * b.all_rate, 1, table / 4 * 3);
+	}
+	assert_int_equal(rules_bound_of(262144).flows, 32768);
+	assert_int_equal(rules_bound_of(262144).all_flows, 131072);
+	assert_true(rules_bound_of(1).flows > 0 && rules_bound_of(1).rate > 0);
+	assert_in_range(rules_bound_of(UINT32_MAX).all_flows, 1, 65535 * 64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_read),
 	};
 
