@@ -75,7 +75,8 @@ struct session {
 	struct launch_plan plan;
 	struct identity identity;
 	struct resume resume;
-	struct errand waking; /* wake.c */
+	struct errand waking; /* wake.c: the clock */
+	struct errand mounting; /* wake.c: the folders */
 	struct errand leaving; /* suspend.c: the guest lets go of its folders */
 	struct suspending suspending;
 	struct strings parts; /* that make the machine (plan.h) */

@@ -300,7 +300,7 @@ static void on_agent(void *arg, enum relay_event event)
 		session->resume.done = false;
 		wake_guest(session);
 	}
-	if (event == RELAY_READY && session->options->wait_ready)
+	if (event == RELAY_READY && session->options->wait_ready && wake_is_over(session))
 		detach_ready(&session->status_pipe);
 }
 
@@ -436,6 +436,7 @@ int run_session_init(struct session *session, struct error *err)
 		.identity = IDENTITY_INIT,
 		.resume = RESUME_INIT,
 		.waking = ERRAND_INIT,
+		.mounting = ERRAND_INIT,
 		.leaving = ERRAND_INIT,
 		.suspending = SUSPENDING_INIT,
 		.parts = VEC_INIT,
@@ -518,6 +519,7 @@ void run_session_release(struct session *session)
 	folders_stop(&session->folders);
 	dir_archives_release(session->options->archives);
 	errand_release(&session->waking);
+	errand_release(&session->mounting);
 	errand_release(&session->leaving);
 	suspend_release(session);
 	resume_release(&session->resume);

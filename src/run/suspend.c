@@ -25,8 +25,10 @@
 #include "machine/plug.h"
 #include "machine/qmp.h"
 #include "run/caretaker.h"
+#include "run/mounts.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "run/wake.h"
 #include "store/state.h"
 
 enum { CALL_MS = 20000, STOP_MS = 120000, UNMOUNT_MS = 20000, LEAVE_MS = 20000, TURN_MS = 5 };
@@ -152,6 +154,8 @@ static void go_on(struct session *session, const struct unplugged *out)
 		r = session_plug_in(session, out->folders, out->clipboard, &err);
 	if (r < 0)
 		session_fail(session, err.text);
+	else if (session->runtime.agent_ready)
+		wake_folders(session);
 }
 
 static int save_unplugged(struct session *session, struct error *err)
@@ -239,8 +243,6 @@ void suspend_release(struct session *session)
 
 /* --- the guest's folders --- */
 
-static const char *const unmount[] = { "sudo", "-n", "umount", "-a", "-l", "-t", "virtiofs", NULL };
-
 static void on_left(struct session *session, bool done)
 {
 	/* what it still has open there fails, as on a disk that is pulled out */
@@ -260,6 +262,6 @@ void suspend_start(struct session *session)
 	errand->session = session;
 	errand->on_end = on_left;
 	if (!session->folders.count || !session->runtime.agent_ready ||
-	    errand_start(errand, unmount, UNMOUNT_MS, &ignored) < 0)
+	    errand_start(errand, mounts_leave, UNMOUNT_MS, &ignored) < 0)
 		suspend(session);
 }

@@ -3,7 +3,8 @@
 /*
  * A guest's kernel counts on from the time at which it was suspended. Its login user may become
  * root in every image that Tart's conventions hold for, so date(1) does it: first it becomes root,
- * which may take a while, then it says so and is told the time.
+ * which may take a while, then it says so and is told the time. Its folders come after that, so
+ * that they do not delay it.
  */
 
 #include "run/wake.h"
@@ -13,13 +14,49 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "run/detach.h"
+#include "run/mounts.h"
+#include "run/run.h"
 #include "run/session.h"
 
-enum { LIMIT_MS = 60000 };
+enum { CLOCK_MS = 60000, MOUNTS_MS = 60000 };
 
 static const char *const set_clock[] = {
 	"sudo", "-n", "sh", "-c", "echo; read -r now && exec date -u -s \"@$now\" >/dev/null", NULL
 };
+
+static void on_mounted(struct session *session, bool done)
+{
+	if (!done && session->end == END_NOT_YET)
+		(void)fputs("the guest has not mounted its shared folders again\n", stderr);
+	if (session->options->wait_ready)
+		detach_ready(&session->status_pipe);
+}
+
+void wake_folders(struct session *session)
+{
+	struct error err = ERROR_INIT;
+	struct errand *errand = &session->mounting;
+
+	errand->session = session;
+	errand->on_end = on_mounted;
+	if (!session->folders.count) {
+		on_mounted(session, /* done= */ true);
+	} else if (errand_start(errand, mounts_return, MOUNTS_MS, &err) < 0) {
+		(void)fprintf(stderr, "%s\n", err.text);
+		on_mounted(session, /* done= */ false);
+	}
+}
+
+static void on_clock(struct session *session, bool done)
+{
+	if (!done && session->end == END_NOT_YET)
+		(void)fputs(
+			"the guest's clock could not be set: it is late by as long as the VM was "
+			"suspended\n",
+			stderr);
+	wake_folders(session);
+}
 
 static void on_ready(struct errand *errand)
 {
@@ -31,15 +68,6 @@ static void on_ready(struct errand *errand)
 	errand_tell(errand, text);
 }
 
-static void on_end(struct session *session, bool done)
-{
-	if (!done && session->end == END_NOT_YET)
-		(void)fputs(
-			"the guest's clock could not be set: it is late by as long as the VM was "
-			"suspended\n",
-			stderr);
-}
-
 void wake_guest(struct session *session)
 {
 	struct error err = ERROR_INIT;
@@ -47,7 +75,14 @@ void wake_guest(struct session *session)
 
 	errand->session = session;
 	errand->on_output = on_ready;
-	errand->on_end = on_end;
-	if (errand_start(errand, set_clock, LIMIT_MS, &err) < 0)
-		(void)fprintf(stderr, "the guest's clock could not be set: %s\n", err.text);
+	errand->on_end = on_clock;
+	if (errand_start(errand, set_clock, CLOCK_MS, &err) == 0)
+		return;
+	(void)fprintf(stderr, "the guest's clock could not be set: %s\n", err.text);
+	wake_folders(session);
+}
+
+bool wake_is_over(const struct session *session)
+{
+	return !session->waking.pid && !session->mounting.pid;
 }
