@@ -89,7 +89,8 @@ static const struct option options[] = {
 	{ "root-disk-opts", 0, OPTION_STRING, AT(root_disk_opts), "options",
 	  "Options of the root disk, as for --disk.", NULL, 0 },
 	{ "suspendable", 0, OPTION_FLAG, AT(suspendable), NULL,
-	  "Accepted: every VM here can be suspended.", NULL, OPTION_HIDDEN },
+	  "Keep the window from being closed: that would end the VM, not suspend it.", NULL,
+	  OPTION_HIDDEN },
 	{ "capture-system-keys", 0, OPTION_FLAG, AT(capture_system_keys), NULL,
 	  "Give system keys to the window.", NULL, 0 },
 	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "No meaning for Linux guests.",
@@ -147,6 +148,11 @@ static int check_combinations(const struct run_args *args, struct error *err)
 		return error_set(
 			err, E_USAGE,
 			"--captures-system-keys can only be used with the default VM view");
+	if (args->suspendable && (args->no_trackpad || args->no_keyboard || args->no_pointer))
+		return error_set(err, E_USAGE, "--no-%s cannot be used with --suspendable",
+				 args->no_trackpad   ? "trackpad"
+				 : args->no_keyboard ? "keyboard"
+						     : "pointer");
 	if (args->no_trackpad)
 		return error_set(err, E_USAGE, "--no-trackpad can only be used with macOS VMs");
 	if (args->provisioning_opts)
@@ -292,6 +298,7 @@ static struct desk_options desk_options(const struct run_args *args)
 		.no_pointer = args->no_pointer,
 		.no_keyboard = args->no_keyboard,
 		.capture_system_keys = args->capture_system_keys,
+		.suspendable = args->suspendable,
 	};
 }
 
