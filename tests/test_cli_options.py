@@ -106,6 +106,25 @@ def test_an_unknown_subcommand(linzer):
         misused(linzer(absent, program="tart"), f"Unexpected argument '{absent}'")
 
 
+@pytest.mark.parametrize("word, meant", [
+    ("start", "run"), ("up", "run"), ("ls", "list"), ("ps", "list"), ("images", "list"), ("rm", "delete"),
+    ("ssh", "exec"), ("shell", "exec"), ("version", "--version"), ("rnu", "run"), ("cretae", "create"), ("ranme", "rename"),
+    ("foo", None), ("abc", None), ("put", None), ("nope", None), ("restart", None),
+])
+def test_what_another_program_calls_it(linzer, word, meant):
+    assert misused(linzer(word, program="tart"), f"Unexpected argument '{word}'") == \
+        ([f"Help:  Did you mean '{meant}'?"] if meant else [])
+
+
+def test_a_short_name_is_not_guessed_from_half_of_it(linzer):
+    for name in ("web", "copy"):
+        linzer("create", "--linux", "--disk-size=1", name, check=True)
+    for name in ("new", "nope", "wxy", "x"):
+        assert linzer("stop", name).stderr == f'the specified VM "{name}" does not exist\n'
+    for name, meant in (("wbe", "web"), ("we", "web"), ("cpoy", "copy"), ("copi", "copy")):
+        assert linzer("stop", name).stderr.endswith(f"\nHelp:  Did you mean '{meant}'?\n")
+
+
 def test_an_unknown_vm(linzer):
     """Who calls us by another's name gets that other's words, to the byte."""
     linzer("create", "--linux", "--disk-size=1", "debian", check=True)
