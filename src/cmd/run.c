@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/vetu.h"
 #include "run/cloud_init.h"
@@ -302,6 +303,16 @@ static struct desk_options desk_options(const struct run_args *args)
 	};
 }
 
+static void tell_that_we_wait(bool begins)
+{
+	static struct waiting waiting;
+
+	if (begins)
+		waiting_begin(&waiting, "waiting for the guest", NULL, NULL);
+	else
+		waiting_end(&waiting);
+}
+
 static int run_run(struct invocation *inv, void *arg, struct error *err)
 {
 	const struct run_args *args = arg;
@@ -326,6 +337,7 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		.accel = choices[args->accel],
 		.detach = args->detach,
 		.wait_ready = args->wait_ready,
+		.on_wait = args->wait_ready ? tell_that_we_wait : NULL,
 	};
 	int r;
 
