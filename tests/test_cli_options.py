@@ -125,6 +125,35 @@ def test_a_short_name_is_not_guessed_from_half_of_it(linzer):
         assert linzer("stop", name).stderr.endswith(f"\nHelp:  Did you mean '{meant}'?\n")
 
 
+@pytest.mark.parametrize("words, line, hint", [
+    (["pull", "foo"], "failed to parse remote name: unexpected end (character 4)", "An image is called HOST/NAMESPACE[:TAG], such as ghcr.io/you/web:1"),
+    (["push", "vm", "foo"], "failed to parse remote name: unexpected end (character 4)", "An image is called HOST/NAMESPACE[:TAG], such as ghcr.io/you/web:1"),
+    (["inspect", "vm"], "failed to parse remote name: unexpected end (character 3)", "An image is called HOST/NAMESPACE[:TAG], such as ghcr.io/you/web:1"),
+    (["clone", "http://ghcr.io/x", "y"], 'the specified VM "http://ghcr.io/x" does not exist',
+     "An image's name begins with its registry's host, without http:// or https://"),
+])
+def test_a_name_that_is_no_images(linzer, words, line, hint):
+    """The contract's line first, and nothing but it for who calls us by another's name."""
+    linzer("create", "--linux", "--disk-size=1", "vm", check=True)
+    assert linzer(*words).stderr == f"{line}\nHelp:  {hint}\n"
+    assert linzer(*words, program="tart").stderr == line + "\n"
+
+
+def test_a_name_that_was_taken_as_a_value(linzer):
+    for words, option in ((["run", "--dir", "web"], "--dir"), (["run", "--net-bridged", "web"], "--net-bridged")):
+        lines = linzer(*words).stderr.splitlines()
+        assert lines[:3] == ["Error: Missing expected argument '<name>'", "Help:  <name>  VM name.",
+                             f"Help:  'web' was taken as the value of {option}"]
+        assert "taken" not in linzer(*words, program="tart").stderr
+    assert "taken" not in linzer("run", "--dir=web").stderr + linzer("run", "--no-graphics").stderr
+
+
+def test_an_export_of_nothing_is_not_begun(linzer, tmp_path):
+    (tmp_path / "nope.tvm").touch()
+    done = linzer("export", "nope", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", 'the specified VM "nope" does not exist\n')
+
+
 def test_an_unknown_vm(linzer):
     """Who calls us by another's name gets that other's words, to the byte."""
     linzer("create", "--linux", "--disk-size=1", "debian", check=True)

@@ -166,6 +166,7 @@ static int execute(struct invocation *inv, const struct command *command, void *
 	if (status >= 0)
 		return status;
 	similar_vm_add(inv, command, args, &err);
+	image_name_help_add(inv, &err);
 	return run_error(inv, &err);
 }
 
@@ -225,6 +226,7 @@ static int run_command(struct invocation *inv, const struct command *command, in
 		status = show_version();
 		break;
 	default:
+		taken_word_help_add(inv, command, argc, argv, &err);
 		status = usage_error(inv->program, command, &err);
 	}
 	option_release_args(command, args);
