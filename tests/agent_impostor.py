@@ -8,6 +8,7 @@ import threading
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty one
 OK_HEADERS = b"\0\0\1\1\4\0\0\0\1\x88"  # ":status 200" of stream 1
+TRAILERS = b"\0\0\x0f\1\5\0\0\0\1\0\x0bgrpc-status\x010"  # which end stream 1 well
 RESET = b"\0\0\4\3\0\0\0\0\1\0\0\0\0"  # without an error
 
 

@@ -34,7 +34,10 @@ def test_output_and_exit_code(stage):
 
 def test_words_are_passed_verbatim(stage):
     assert stage.exec("vm", "printf", "%s|", "--", "-x", "a b", "").stdout == "--|-x|a b||"
-    assert stage.exec("vm", "--").returncode == 127
+    hint = "Help:  All that stands behind the VM's name is the command, so leave out '--'\n"
+    done = stage.exec("vm", "--", "ls")
+    assert done.returncode == 127 and done.stderr.splitlines(keepends=True)[1:] == [hint]
+    assert "Help" not in stage.exec("vm", "--", "ls", program="tart").stderr + stage.exec("vm", "false").stderr
 
 
 def test_signal_and_missing_command(stage):

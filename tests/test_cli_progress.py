@@ -4,15 +4,18 @@ line was seen; pull's and push's own lines are test_pull.py's and test_push.py's
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from conftest import ROOT
 from terminal import Terminal
 
 CLEARED = "\r\x1b[K"
@@ -144,6 +147,51 @@ def test_what_changes_or_copies_a_disk(linzer, vm, words, line):
         terminal.wait_for(line)
         lock.close()
         assert run_on(terminal) == ""
+
+
+@contextlib.contextmanager
+def stand_in(linzer, vm, *how):
+    """As if the VM ran."""
+    child = subprocess.Popen([sys.executable, ROOT / "tests/stand_in.py", linzer.vm(vm), *how], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_stop(linzer, vm):
+    with stand_in(linzer, vm, "ignore=USR2,INT") as child, \
+            Terminal([linzer.program(), "stop", vm, "-t", "600"], linzer.environment()) as terminal:
+        terminal.wait_for("stopping: 1 s")
+        child.kill()
+        assert run_on(terminal) == ""
+
+
+def test_ip(linzer, vm):
+    state = linzer.vm(vm) / "run.json"
+    with stand_in(linzer, vm), Terminal([linzer.program(), "ip", "--wait", "600", vm], linzer.environment()) as terminal:
+        terminal.wait_for("waiting for an address: 1 s")
+        (linzer.vm(vm) / "new").write_text(json.dumps({**json.loads(state.read_text()), "address": "10.1.2.3", "leased": True}))
+        (linzer.vm(vm) / "new").rename(state)
+        assert run_on(terminal) == "10.1.2.3\r\n"
+
+
+def test_run_until_the_guest_answers(linzer, vm):
+    """A guest that has no agent, and is stopped."""
+    command = [linzer.program(), "run", "--wait-ready", "--net-none", "--no-graphics", vm]
+    with Terminal(command, linzer.environment()) as terminal:
+        terminal.wait_for("waiting for the guest: 1 s")
+        terminal.read(0.1)
+        until = time.monotonic() + 60
+        while not (linzer.vm(vm) / "run.json").exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        linzer("stop", vm, "-t", 1, check=True)
+        assert terminal.end() == 1
+        assert terminal.output.rsplit(CLEARED, 1)[1] == \
+            "'run' ended before the guest's agent answered, see run.log\r\n"
 
 
 @pytest.mark.parametrize("ci", [False, True])

@@ -258,12 +258,18 @@ def test_interrupt_is_a_cancellation(linzer, vm):
 
 # ------------------------------------------------------------------ logs
 
-def test_logs_prints_both_files_byte_for_byte(linzer, vm):
+def test_logs_raw_prints_both_files_byte_for_byte(linzer, vm):
     (vm / "console.log.1").write_bytes(b"before\r\n\x1b[1mbold\xff\n")
     (vm / "console.log").write_bytes(b"after\n")
-    done = linzer("logs", "vm", text=False)
+    done = linzer("logs", "--raw", "vm", text=False)
     assert done.returncode == 0 and done.stderr == b""
     assert done.stdout == b"before\r\n\x1b[1mbold\xff\nafter\n"
+
+
+def test_logs_into_a_pipe_have_no_escape_sequences(linzer, vm):
+    """The next in the pipe, head or grep, gives what it gets to a terminal."""
+    (vm / "console.log").write_bytes(b"a\x1b]0;title\x07\x1b[2J\x1b[01;01Hb\n")
+    assert linzer("logs", "vm", text=False).stdout == b"ab\n"
 
 
 def test_logs_of_a_vm_that_never_ran_is_empty(linzer, vm):

@@ -532,6 +532,19 @@ class TestWindow:
         assert (child.returncode, out, err) == (0, "Stopping VM...\n", "")
         assert not (linzer.vm(vm) / "run.json").exists()
 
+    def test_a_suspendable_vm_outlives_the_button(self, linzer, vm, desktop):
+        """QEMU could not be suspended any more once its window is closed, so it stays open."""
+        child = run_in_window(linzer, vm, desktop, "--suspendable")
+        desktop.close(desktop.windows()[WINDOW])
+        for _ in range(3):  # QEMU answers from the loop that also hears of its window
+            screenshot(linzer, vm, linzer.home / "s.png")
+        assert WINDOW in desktop.windows() and child.poll() is None
+        linzer("suspend", vm, check=True)
+        out, err = child.communicate(timeout=120)
+        assert (child.returncode, err) == (0, "the window of a suspendable VM cannot be closed: "
+                                              "use 'linzer suspend vm' or 'linzer stop vm'\n")
+        assert out.endswith("snapshot created successfully! shutting down the VM...\n")
+
     def test_a_desktop_that_goes_away_is_one_line(self, linzer, vm, desktop):
         child = run_in_window(linzer, vm, desktop)
         desktop.end()

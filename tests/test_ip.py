@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from agent_impostor import OK_HEADERS, SETTINGS, TRAILERS, Impostor, data, field, message
+from agent_stage import running  # noqa: F401 (fixture)
 from conftest import NEW_NETWORK
 
 STAND_IN = os.path.join(os.path.dirname(__file__), "stand_in.py")
@@ -176,3 +178,48 @@ def test_waiting_ends_when_the_table_knows(vm):
         (sleep 1; neighbour 10.50.0.9) &
         ip_of --resolver=arp --wait 30
         """) == ["10.50.0.9"]
+
+
+@pytest.fixture
+def agent(running):  # noqa: F811
+    """Somebody in the place of a guest's agent, whose address nobody else knows; answers each client alike."""
+    made = []
+
+    def answering(answer):
+        made.append(Impostor(running, *[lambda client: client.sendall(answer)] * 3))
+        return running
+    yield answering
+    for impostor in made:
+        impostor.end()
+
+
+def resolved(text):
+    return SETTINGS + OK_HEADERS + message(field(1, text)) + TRAILERS
+
+
+def test_the_agent_is_asked(agent):
+    """No lease and no neighbour: the address is what the agent says, and who asks others is not told of it."""
+    linzer = agent(resolved(b"10.50.0.77"))
+    done = linzer("ip", "vm", "--resolver", "agent")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "10.50.0.77\n", "")
+    assert linzer("ip", "vm").returncode == 1
+
+
+NO_ADDRESSES = {
+    "text": resolved(b"example.org"), "ipv6": resolved(b"fe80::1"), "nothing": resolved(b""),
+    "more": resolved(b"10.50.0.77 "), "loopback": resolved(b"127.0.0.1"), "many": resolved(b"224.0.0.1"),
+    "lines": resolved(b"10.50.0.77\n\033[2J"),
+    "long": resolved(b"1" * 100_000), "no field": SETTINGS + OK_HEADERS + message(b"") + TRAILERS,
+    "longer than it is": SETTINGS + OK_HEADERS + message(b"\x0a\x7f10.50.0.77") + TRAILERS,
+    "a length without end": SETTINGS + OK_HEADERS + message(b"\x0a" + b"\xff" * 20) + TRAILERS,
+    "a message of 4 GB": SETTINGS + OK_HEADERS + data(b"\0\xff\xff\xff\xff" + b"1" * 100) + TRAILERS,
+    "no end": SETTINGS + OK_HEADERS + message(field(1, b"10.50.0.77")), "silence": b"", "rubbish": b"\xff" * 4096,
+}
+
+
+@pytest.mark.parametrize("lie", NO_ADDRESSES)
+def test_an_agent_that_says_no_address(agent, lie):
+    """The others are asked then, who know none: one line, and nothing of what it said."""
+    done = agent(NO_ADDRESSES[lie])("ip", "vm", "--resolver", "agent")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("no IP address found (also make sure that Guest agent for Tart is running inside of a VM)\n")

@@ -36,6 +36,9 @@ def test_accepted_silently(linzer, vm, options):
     (["--net-bridged", "x", "--net-softnet-allow", "@host"], "--net-bridged, --net-softnet and --net-host are mutually exclusive"),
     (["--graphics", "--no-graphics"], "--graphics and --no-graphics are mutually exclusive"),
     (["--capture-system-keys", "--no-graphics"], "--captures-system-keys can only be used with the default VM view"),
+    (["--suspendable", "--no-keyboard"], "--no-keyboard cannot be used with --suspendable"),
+    (["--suspendable", "--no-pointer"], "--no-pointer cannot be used with --suspendable"),
+    (["--suspendable", "--no-trackpad"], "--no-trackpad cannot be used with --suspendable"),
     (["--no-trackpad"], "--no-trackpad can only be used with macOS VMs"),
     (["--provisioning-opts", "a=b"], "--provisioning-opts can only be used with macOS VMs"),
 ])

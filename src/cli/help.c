@@ -68,13 +68,14 @@ static void add_option_term(struct str *out, const struct option *o)
 
 static bool is_shown(const struct option *o, bool hidden)
 {
-	return !(o->flags & OPTION_PRIVATE) && (hidden || !(o->flags & OPTION_HIDDEN));
+	return !(o->flags & OPTION_PRIVATE) &&
+	       (hidden || !(o->flags & (OPTION_HIDDEN | OPTION_RARE)));
 }
 
 static void add_usage_options(struct str *out, const struct command *command)
 {
 	for (const struct option *o = command->options; o && o->name; o++) {
-		if (!is_shown(o, false))
+		if (o->flags & (OPTION_HIDDEN | OPTION_PRIVATE))
 			continue;
 		str_adds(out, " [");
 		add_option_term(out, o);
@@ -187,6 +188,18 @@ static void add_arguments(struct str *out, const struct command *command)
 	}
 }
 
+/* Nobody shall think that what fits the screen is all. */
+static void add_more(struct str *out, const char *program, const struct command *command)
+{
+	size_t more = 0;
+
+	for (const struct option *o = command->options; o && o->name; o++)
+		more += (o->flags & OPTION_RARE) != 0;
+	if (more)
+		str_addf(out, "And %zu more: see '%s %s --help-hidden'.\n", more, program,
+			 command->name);
+}
+
 void help_add_command(struct str *out, const char *program, const struct command *command,
 		      bool hidden)
 {
@@ -204,6 +217,8 @@ void help_add_command(struct str *out, const char *program, const struct command
 			add_option(out, o);
 	add_entry(out, "--version", "Show the version.");
 	add_entry(out, "-h, --help", "Show this help.");
+	if (!hidden)
+		add_more(out, program, command);
 }
 
 void help_add_root(struct str *out, const char *program, const struct command *const *commands,

@@ -27,7 +27,7 @@
 enum { ASKED_HELP = 1, ASKED_HELP_HIDDEN = 2, ASKED_VERSION = 3 };
 
 /* suggest nothing that is further away than this */
-enum { SIMILAR_MAX = 3, NAME_MAX_COMPARED = 63 };
+enum { SIMILAR_MAX = 3, SHORT = 4, MIDDLING = 8, NAME_MAX_COMPARED = 63 };
 
 struct parser {
 	const struct command *command;
@@ -81,36 +81,45 @@ static size_t least(size_t a, size_t b, size_t c)
 	return m < c ? m : c;
 }
 
-/* Levenshtein distance; longer names than NAME_MAX_COMPARED are infinitely far. */
+/* Levenshtein distance, in which two neighbours that changed places are one step; longer names than
+ * NAME_MAX_COMPARED are infinitely far. */
 static size_t distance(const char *a, const char *b)
 {
-	size_t row[NAME_MAX_COMPARED + 1];
+	unsigned char steps[NAME_MAX_COMPARED + 1][NAME_MAX_COMPARED + 1];
 	size_t la = strlen(a);
 	size_t lb = strlen(b);
 
 	if (la > NAME_MAX_COMPARED || lb > NAME_MAX_COMPARED)
 		return SIZE_MAX;
 	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
+		steps[0][j] = (unsigned char)j;
 	for (size_t i = 1; i <= la; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
+		steps[i][0] = (unsigned char)i;
 		for (size_t j = 1; j <= lb; j++) {
-			size_t up = row[j];
+			size_t d = least(steps[i - 1][j] + 1U, steps[i][j - 1] + 1U,
+					 steps[i - 1][j - 1] + (size_t)(a[i - 1] != b[j - 1]));
 
-			row[j] = least(up + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-			diagonal = up;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				d = least(d, steps[i - 2][j - 2] + 1U, SIZE_MAX);
+			steps[i][j] = (unsigned char)d;
 		}
 	}
-	return row[lb];
+	return steps[la][lb];
+}
+
+/* A short name is soon another one: what is as good as new is no slip. */
+static size_t slips_allowed(const char *typed)
+{
+	size_t len = strlen(typed);
+
+	return len <= SHORT ? 1 : len <= MIDDLING ? 2 : SIMILAR_MAX;
 }
 
 bool option_similar(const char *typed, const char *name, size_t *best)
 {
 	size_t d = distance(typed, name);
 
-	if (d > SIMILAR_MAX || d >= strlen(typed) || d >= *best)
+	if (d > slips_allowed(typed) || d >= strlen(typed) || d >= *best)
 		return false;
 	*best = d;
 	return true;

@@ -41,6 +41,7 @@ enum option_flags {
 	OPTION_PRIVATE = 2, /* in no help screen at all */
 	OPTION_ANY_CASE = 4, /* OPTION_CHOICE: letters' case does not matter */
 	OPTION_LETTER = 8, /* help screens show the letter alone */
+	OPTION_RARE = 16, /* not in --help, which has to fit a screen; else as any other */
 };
 
 struct option {

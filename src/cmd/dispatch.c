@@ -166,6 +166,7 @@ static int execute(struct invocation *inv, const struct command *command, void *
 	if (status >= 0)
 		return status;
 	similar_vm_add(inv, command, args, &err);
+	image_name_help_add(inv, &err);
 	return run_error(inv, &err);
 }
 
@@ -225,6 +226,7 @@ static int run_command(struct invocation *inv, const struct command *command, in
 		status = show_version();
 		break;
 	default:
+		taken_word_help_add(inv, command, argc, argv, &err);
 		status = usage_error(inv->program, command, &err);
 	}
 	option_release_args(command, args);
@@ -239,17 +241,42 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/* What other programs of the kind, and fingers, call it. */
+static const char *called_elsewhere(const char *word)
+{
+	static const struct {
+		const char *theirs, *ours;
+	} verbs[] = {
+		{ "start", "run" }, { "up", "run" },	  { "ls", "list" },
+		{ "ps", "list" },   { "images", "list" }, { "rm", "delete" },
+		{ "ssh", "exec" },  { "shell", "exec" },  { "version", "--version" },
+	};
+
+	for (size_t i = 0; i < array_size(verbs); i++)
+		if (strcmp(word, verbs[i].theirs) == 0)
+			return verbs[i].ours;
+	return NULL;
+}
+
+/* The subcommand that may have been meant by @word, or NULL. */
+static const char *similar_command(const char *word)
+{
+	const char *similar = called_elsewhere(word);
+	size_t best = similar ? 0 : SIZE_MAX;
+
+	for (const struct command *const *c = commands; *c && word[0] != '-'; c++)
+		if (!((*c)->flags & COMMAND_HIDDEN) && option_similar(word, (*c)->name, &best))
+			similar = (*c)->name;
+	return similar;
+}
+
 static int unknown_command(const char *program, const char *word)
 {
 	auto_str shown = STR_INIT;
 	struct error err = ERROR_INIT;
-	const char *similar = NULL;
-	size_t best = SIZE_MAX;
+	const char *similar = similar_command(word);
 
 	str_add_printable(&shown, word);
-	for (const struct command *const *c = commands; *c && word[0] != '-'; c++)
-		if (!((*c)->flags & COMMAND_HIDDEN) && option_similar(word, (*c)->name, &best))
-			similar = (*c)->name;
 	if (word[0] == '-' && word[1])
 		(void)error_set(&err, E_USAGE, "Unknown option '%s'", shown.ptr);
 	else

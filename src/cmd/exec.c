@@ -2,6 +2,7 @@
 
 /* exec: run a command in a running VM by its agent (contract 2.10, 6.2; companions E). */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +108,15 @@ static int validate(struct invocation *inv unused_, void *p, struct error *err)
 	return 0;
 }
 
+/* As contract 2.10 has it; but elsewhere "--" is what stands between options and words. */
+static void explain_dashes(const struct invocation *inv, const char *word)
+{
+	if (strcmp(word, "--") == 0 && command_by_own_name(inv))
+		(void)fputs("Help:  All that stands behind the VM's name is the command, so leave "
+			    "out '--'\n",
+			    stderr);
+}
+
 static int run(struct invocation *inv, void *p, struct error *err)
 {
 	struct exec_args *args = p;
@@ -125,7 +135,10 @@ static int run(struct invocation *inv, void *p, struct error *err)
 	fill_in(&args->env);
 	strings_take(&args->command, NULL); /* argv ends with NULL */
 	how.argv = (const char *const *)args->command.items;
-	return guest_command_run(&vm, &how, err);
+	r = guest_command_run(&vm, &how, err);
+	if (r > 0)
+		explain_dashes(inv, how.argv[0]);
+	return r;
 }
 
 const struct command command_exec = {

@@ -8,6 +8,7 @@
 #include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/output.h"
+#include "oci/name.h"
 #include "store/archive.h"
 
 struct export_args {
@@ -63,12 +64,24 @@ static int export_to_stdout(struct invocation *inv, const char *name, struct err
 	return export_to(inv, name, NULL, STDOUT_FILENO, err);
 }
 
+/* What is not there is said before anything is asked or begun; of images vm_export() knows. */
+static int check_there(const struct invocation *inv, const char *name, struct error *err)
+{
+	auto_vm vm = VM_INIT;
+
+	return oci_name_is_remote(name) ? 0
+					: vm_open(&inv->home, name, /* quiet= */ true, &vm, err);
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct export_args *args = data;
 	auto_free char *chosen = args->path ? NULL : str_format("%s.tvm", args->name);
 	const char *path = args->path ? args->path : chosen;
+	int r = check_there(inv, args->name, err);
 
+	if (r < 0)
+		return r;
 	if (strcmp(path, "-") == 0)
 		return export_to_stdout(inv, args->name, err);
 	if (!args->path && access(path, F_OK) == 0 && !may_overwrite(path))

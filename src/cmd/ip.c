@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/neighbour.h"
 #include "cmd/output.h"
@@ -126,24 +127,34 @@ static int print_address(struct in_addr address, struct error *err)
 	return output_text(&out, err);
 }
 
+/* Return: has it come within @seconds? */
+static bool await(const struct vm *vm, enum resolver first, uint64_t seconds,
+		  struct in_addr *address)
+{
+	uint64_t deadline = clock_ms() + seconds * 1000;
+	struct waiting waiting;
+	bool found;
+
+	waiting_begin(&waiting, "waiting for an address", NULL, NULL);
+	while (!(found = resolve(vm, first, address)) && clock_ms() < deadline)
+		clock_sleep_ms(POLL_MS);
+	waiting_end(&waiting);
+	return found;
+}
+
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct ip_args *args = data;
 	enum resolver resolver = (enum resolver)args->resolver;
-	uint64_t deadline = clock_ms() + args->wait.unsigned_value * 1000;
 	struct in_addr address = { 0 };
 	auto_vm vm = VM_INIT;
 	int r = vm_open(&inv->home, args->name, false, &vm, err);
 
 	if (r < 0)
 		return r;
-	for (;;) {
-		if (resolve(&vm, resolver, &address))
-			return print_address(address, err);
-		if (clock_ms() >= deadline)
-			return not_found(&vm, resolver, err);
-		clock_sleep_ms(POLL_MS);
-	}
+	if (await(&vm, resolver, args->wait.unsigned_value, &address))
+		return print_address(address, err);
+	return not_found(&vm, resolver, err);
 }
 
 const struct command command_ip = {

@@ -16,8 +16,8 @@
 #include "store/vm.h"
 
 /*
- * The console's log is what the guest printed. On a terminal its escape sequences
- * are dropped; into a file or pipe it goes byte for byte.
+ * The console's log is what the guest printed. Its escape sequences are dropped: also of what
+ * goes into a pipe the most ends on a terminal. --raw prints it byte for byte.
  */
 
 enum { CHUNK = 64 * 1024, POLL_MS = 200 };
@@ -27,7 +27,7 @@ static const char previous[] = "console.log.1";
 
 struct logs_args {
 	const char *name;
-	bool follow;
+	bool follow, raw;
 };
 
 static const struct option options[] = {
@@ -36,6 +36,10 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct logs_args, follow),
 	  .help = "Go on printing until the VM stops." },
+	{ .name = "raw",
+	  .kind = OPTION_FLAG,
+	  .offset = offsetof(struct logs_args, raw),
+	  .help = "Byte for byte, escape sequences included." },
 	{ 0 },
 };
 
@@ -48,7 +52,7 @@ static const struct argument arguments[] = {
 };
 
 struct output {
-	bool terminal;
+	bool raw;
 	struct terminal_filter filter;
 };
 
@@ -75,10 +79,10 @@ static int print_rest(int fd, struct output *output, struct error *err)
 
 	while ((n = read(fd, chunk, CHUNK)) > 0) {
 		str_reset(&text);
-		if (output->terminal)
-			terminal_filter_add(&output->filter, chunk, (size_t)n, &text);
-		else
+		if (output->raw)
 			str_add(&text, chunk, (size_t)n);
+		else
+			terminal_filter_add(&output->filter, chunk, (size_t)n, &text);
 		int r = output_text(&text, err);
 
 		if (r < 0)
@@ -126,7 +130,7 @@ static int print_current(const struct vm *vm, bool follow, struct output *output
 static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct logs_args *args = data;
-	struct output output = { .terminal = isatty(STDOUT_FILENO) == 1 };
+	struct output output = { .raw = args->raw };
 	auto_vm vm = VM_INIT;
 	int r = vm_open(&inv->home, args->name, true, &vm, err);
 

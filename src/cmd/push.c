@@ -19,7 +19,8 @@ static const struct option options[] = {
 	  .value = "MB",
 	  .offset = offsetof(struct push_args, chunk_size),
 	  .help = "Upload each slice in chunks of this many MB; 0 (default): each in one "
-		  "request." },
+		  "request.",
+	  .flags = OPTION_RARE },
 	{ .name = "slice-size",
 	  .kind = OPTION_U64,
 	  .value = "MiB",

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "cmd/vetu.h"
 #include "run/cloud_init.h"
@@ -38,17 +39,18 @@ static const struct option options[] = {
 	{ "graphics", 0, OPTION_FLAG, AT(graphics), NULL, "Open a window also with VNC.", NULL,
 	  OPTION_PRIVATE },
 	{ "serial", 0, OPTION_FLAG, AT(serial), NULL,
-	  "Open a new pseudo-terminal for the serial console.", NULL, 0 },
+	  "Open a new pseudo-terminal for the serial console.", NULL, OPTION_RARE },
 	{ "serial-path", 0, OPTION_STRING, AT(serial_path), "path",
-	  "Attach the serial console to this terminal.", NULL, 0 },
-	{ "no-audio", 0, OPTION_FLAG, AT(no_audio), NULL, "No sound.", NULL, 0 },
-	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "No shared clipboard.", NULL, 0 },
+	  "Attach the serial console to this terminal.", NULL, OPTION_RARE },
+	{ "no-audio", 0, OPTION_FLAG, AT(no_audio), NULL, "No sound.", NULL, OPTION_RARE },
+	{ "no-clipboard", 0, OPTION_FLAG, AT(no_clipboard), NULL, "No shared clipboard.", NULL,
+	  OPTION_RARE },
 	{ "recovery", 0, OPTION_FLAG, AT(recovery), NULL, "No meaning for Linux guests.", NULL,
 	  OPTION_HIDDEN },
 	{ "vnc", 0, OPTION_FLAG, AT(vnc), NULL, "Print the address of the guest's own VNC server.",
-	  NULL, 0 },
+	  NULL, OPTION_RARE },
 	{ "vnc-experimental", 0, OPTION_FLAG, AT(vnc_experimental), NULL,
-	  "Serve the display by VNC on 127.0.0.1; the URL is printed.", NULL, 0 },
+	  "Serve the display by VNC; the URL is printed.", NULL, 0 },
 	{ "disk", 0, OPTION_STRINGS, AT(disks), "path[:options]",
 	  "Attach a raw image, ISO, block device, NBD URL or image's disk: ro, sync=, caching=.",
 	  NULL, 0 },
@@ -57,45 +59,46 @@ static const struct option options[] = {
 	{ "dir", 0, OPTION_STRINGS, AT(dirs), "[name:]path[:options]",
 	  "Share a folder, mounted below /mnt: ro, tag=TAG.", NULL, 0 },
 	{ "cloud-init", 0, OPTION_STRING, AT(cloud_init), "user-data",
-	  "Give this file (- is stdin) to the guest's cloud-init.", NULL, 0 },
+	  "Give this file (- is stdin) to the guest's cloud-init.", NULL, OPTION_RARE },
 	{ "cloud-init-network", 0, OPTION_STRING, AT(cloud_init_network), "file",
-	  "Give it this network-config, too.", NULL, 0 },
+	  "Give it this network-config, too.", NULL, OPTION_RARE },
 	{ "ssh-key", 0, OPTION_STRING, AT(ssh_key), "file",
-	  "Let the holder of this public key log in as the default user.", NULL, 0 },
+	  "Let the holder of this public key log in as the default user.", NULL, OPTION_RARE },
 	{ "nested", 0, OPTION_FLAG, AT(nested), NULL, "Let the guest use virtualization.", NULL,
-	  0 },
+	  OPTION_RARE },
 	{ "vsock", 0, OPTION_FLAG, AT(vsock), NULL,
 	  "A vsock device, for guests with the stock agent; opens the host's vsock to the guest.",
-	  NULL, 0 },
+	  NULL, OPTION_RARE },
 	{ "net-bridged", 0, OPTION_STRINGS, AT(net_bridged), "interface",
-	  "A card on the LAN of this bridge or interface, one for each option; list names them.",
-	  NULL, 0 },
+	  "A card on the LAN of this bridge or interface; list names them.", NULL, 0 },
 	{ "net-softnet", 0, OPTION_FLAG, AT(net_softnet), NULL,
-	  "A network in which the guest reaches public addresses only.", NULL, 0 },
+	  "The guest reaches public addresses only.", NULL, 0 },
 	{ "net-softnet-allow", 0, OPTION_STRINGS, AT(softnet_allow), "list",
-	  "Networks, @host and names to open there (implies --net-softnet).", NULL, 0 },
+	  "Networks, @host and names to open there (implies --net-softnet).", NULL, OPTION_RARE },
 	{ "net-softnet-block", 0, OPTION_STRINGS, AT(softnet_block), "list",
-	  "Networks to close there (implies --net-softnet).", NULL, 0 },
+	  "Networks to close there (implies --net-softnet).", NULL, OPTION_RARE },
 	{ "net-softnet-expose", 0, OPTION_STRINGS, AT(softnet_expose), "list",
 	  "TCP ports of the host that lead to the guest's, EXTERNAL:INTERNAL (implies "
 	  "--net-softnet).",
-	  NULL, 0 },
+	  NULL, OPTION_RARE },
 	{ "net-softnet-control-fd", 0, OPTION_U16, AT(softnet_control_fd), "fd",
 	  "A socket for changes of the running VM's rules (implies --net-softnet).", NULL,
 	  OPTION_HIDDEN },
 	{ "net-host", 0, OPTION_FLAG, AT(net_host), NULL, "A network with this host alone.", NULL,
-	  0 },
-	{ "net-none", 0, OPTION_FLAG, AT(net_none), NULL, "No network card.", NULL, 0 },
+	  OPTION_RARE },
+	{ "net-none", 0, OPTION_FLAG, AT(net_none), NULL, "No network card.", NULL, OPTION_RARE },
 	{ "root-disk-opts", 0, OPTION_STRING, AT(root_disk_opts), "options",
-	  "Options of the root disk, as for --disk.", NULL, 0 },
+	  "Options of the root disk, as for --disk.", NULL, OPTION_RARE },
 	{ "suspendable", 0, OPTION_FLAG, AT(suspendable), NULL,
-	  "Accepted: every VM here can be suspended.", NULL, OPTION_HIDDEN },
+	  "Keep the window from being closed: that would end the VM, not suspend it.", NULL,
+	  OPTION_HIDDEN },
 	{ "capture-system-keys", 0, OPTION_FLAG, AT(capture_system_keys), NULL,
-	  "Give system keys to the window.", NULL, 0 },
+	  "Give system keys to the window.", NULL, OPTION_RARE },
 	{ "no-trackpad", 0, OPTION_FLAG, AT(no_trackpad), NULL, "No meaning for Linux guests.",
 	  NULL, OPTION_HIDDEN },
-	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "No pointer device.", NULL, 0 },
-	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "No keyboard.", NULL, 0 },
+	{ "no-pointer", 0, OPTION_FLAG, AT(no_pointer), NULL, "No pointer device.", NULL,
+	  OPTION_RARE },
+	{ "no-keyboard", 0, OPTION_FLAG, AT(no_keyboard), NULL, "No keyboard.", NULL, OPTION_RARE },
 	{ "provisioning-opts", 0, OPTION_STRING, AT(provisioning_opts), "options",
 	  "No meaning for Linux guests.", NULL, OPTION_HIDDEN },
 	{ "net-host-mtu", 0, OPTION_U16, AT(vetu.net_host_mtu), "mtu",
@@ -103,11 +106,11 @@ static const struct option options[] = {
 	{ "device", 0, OPTION_STRINGS, AT(vetu.devices), "path",
 	  "Refused: no device of the host is given to a VM.", NULL, OPTION_PRIVATE },
 	{ "accel", 0, OPTION_CHOICE, AT(accel), "accel",
-	  "How the guest's code is run: auto (default), kvm or tcg.", accel_choices, 0 },
+	  "How the guest's code is run: auto (default), kvm or tcg.", accel_choices, OPTION_RARE },
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL,
 	  "Return when the VM runs; its output goes to run.log.", NULL, 0 },
 	{ "wait-ready", 0, OPTION_FLAG, AT(wait_ready), NULL,
-	  "Return when the VM's agent answers (implies --detach).", NULL, 0 },
+	  "Return when its agent answers (implies --detach).", NULL, 0 },
 	{ 0 },
 };
 
@@ -147,6 +150,11 @@ static int check_combinations(const struct run_args *args, struct error *err)
 		return error_set(
 			err, E_USAGE,
 			"--captures-system-keys can only be used with the default VM view");
+	if (args->suspendable && (args->no_trackpad || args->no_keyboard || args->no_pointer))
+		return error_set(err, E_USAGE, "--no-%s cannot be used with --suspendable",
+				 args->no_trackpad   ? "trackpad"
+				 : args->no_keyboard ? "keyboard"
+						     : "pointer");
 	if (args->no_trackpad)
 		return error_set(err, E_USAGE, "--no-trackpad can only be used with macOS VMs");
 	if (args->provisioning_opts)
@@ -292,7 +300,18 @@ static struct desk_options desk_options(const struct run_args *args)
 		.no_pointer = args->no_pointer,
 		.no_keyboard = args->no_keyboard,
 		.capture_system_keys = args->capture_system_keys,
+		.suspendable = args->suspendable,
 	};
+}
+
+static void tell_that_we_wait(bool begins)
+{
+	static struct waiting waiting;
+
+	if (begins)
+		waiting_begin(&waiting, "waiting for the guest", NULL, NULL);
+	else
+		waiting_end(&waiting);
 }
 
 static int run_run(struct invocation *inv, void *arg, struct error *err)
@@ -319,6 +338,7 @@ static int run_run(struct invocation *inv, void *arg, struct error *err)
 		.accel = choices[args->accel],
 		.detach = args->detach,
 		.wait_ready = args->wait_ready,
+		.on_wait = args->wait_ready ? tell_that_we_wait : NULL,
 	};
 	int r;
 

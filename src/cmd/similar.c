@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "base/vec.h"
 #include "cmd/command.h"
 #include "store/vm.h"
@@ -68,4 +69,41 @@ void similar_vm_add(const struct invocation *inv, const struct command *command,
 		add_similar(&inv->home, name, err);
 		return;
 	}
+}
+
+void image_name_help_add(const struct invocation *inv, struct error *err)
+{
+	const char *last = inv->argv[inv->argc - 1];
+
+	if (!command_by_own_name(inv))
+		return;
+	if (str_starts(err->text, "the specified VM \"http://") ||
+	    str_starts(err->text, "the specified VM \"https://"))
+		(void)error_add_line(err, "Help:  An image's name begins with its registry's host, "
+					  "without http:// or https://");
+	/* a name without a host, as other programs have them */
+	else if (str_starts(err->text, "failed to parse remote name: unexpected end") &&
+		 !strchr(last, '/'))
+		(void)error_add_line(err, "Help:  An image is called HOST/NAMESPACE[:TAG], such as "
+					  "ghcr.io/you/web:1");
+}
+
+/* Is it spelled --NAME, and does it take a text? */
+static bool takes_text(const struct option *options, const char *word)
+{
+	for (const struct option *o = options; o && o->name; o++)
+		if (str_starts(word, "--") && strcmp(word + 2, o->name) == 0)
+			return o->kind == OPTION_STRING || o->kind == OPTION_STRINGS;
+	return false;
+}
+
+void taken_word_help_add(const struct invocation *inv, const struct command *command, int argc,
+			 char *const *argv, struct error *err)
+{
+	if (argc < 2 || !command_by_own_name(inv) ||
+	    !str_starts(err->text, "Missing expected argument") ||
+	    !takes_text(command->options, argv[argc - 2]))
+		return;
+	(void)error_add_line(err, "Help:  '%.100s' was taken as the value of %s", argv[argc - 1],
+			     argv[argc - 2]);
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cli/waiting.h"
 #include "cmd/command.h"
 #include "store/state.h"
 #include "store/vm.h"
@@ -131,6 +132,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 {
 	const struct stop_args *args = data;
 	uint64_t seconds = args->timeout.given ? args->timeout.unsigned_value : TIMEOUT_DEFAULT;
+	struct waiting waiting;
 	auto_vm vm = VM_INIT;
 	int r = vm_open(&inv->home, args->name, false, &vm, err);
 
@@ -138,9 +140,12 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		return r;
 	pid_t owner = vm_running_pid(&vm);
 
-	if (owner)
-		return stop(&vm, owner, (seconds > timeout_max ? timeout_max : seconds) * 1000,
-			    err);
+	if (owner) {
+		waiting_begin(&waiting, "stopping", NULL, NULL);
+		r = stop(&vm, owner, (seconds > timeout_max ? timeout_max : seconds) * 1000, err);
+		waiting_end(&waiting);
+		return r;
+	}
 	if (vm_state(&vm) == VM_SUSPENDED)
 		return drop_state(&vm, err);
 	return error_set(err, E_NOT_RUNNING, "VM \"%.200s\" is not running", vm.name);

@@ -48,8 +48,9 @@ static void add_window(const struct launch_plan *plan, struct strings *argv)
 	};
 
 	strings_add(argv, "-display");
-	strings_addf(argv, "%s%s", plan->display ? windows[plan->window] : "none",
-		     plan->window == WINDOW_GTK && plan->grab_keys ? ",grab-on-hover=on" : "");
+	strings_addf(argv, "%s%s%s", plan->display ? windows[plan->window] : "none",
+		     plan->window == WINDOW_GTK && plan->grab_keys ? ",grab-on-hover=on" : "",
+		     plan->window != WINDOW_NONE && plan->stays_open ? ",window-close=off" : "");
 	if (!plan->display || !plan->vnc)
 		return;
 	/* QEMU takes the first free port itself; with a password asked for and none set, nobody

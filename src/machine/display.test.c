@@ -40,8 +40,13 @@ static void a_window_is_opened_by_what_was_chosen(void **state)
 	assert_argument(&plan, "-display", "gtk,gl=off,zoom-to-fit=on");
 	plan.grab_keys = true;
 	assert_argument(&plan, "-display", "gtk,gl=off,zoom-to-fit=on,grab-on-hover=on");
+	plan.stays_open = true;
+	assert_argument(&plan, "-display",
+			"gtk,gl=off,zoom-to-fit=on,grab-on-hover=on,window-close=off");
 	plan.window = WINDOW_SDL;
-	assert_argument(&plan, "-display", "sdl,gl=off");
+	assert_argument(&plan, "-display", "sdl,gl=off,window-close=off");
+	plan.window = WINDOW_NONE;
+	assert_argument(&plan, "-display", "none");
 }
 
 static bool has_device(const struct launch_plan *plan, const char *device)

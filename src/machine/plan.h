@@ -106,6 +106,7 @@ struct launch_plan {
 	bool microphone; /* the sound card also records */
 	enum plan_window window;
 	bool grab_keys; /* the window also gets the keys that the desktop would take */
+	bool stays_open; /* the window's button closes nothing */
 	enum plan_sound sound;
 	int sound_fd; /* SOUND_PULSE: the directory of its socket, "native" */
 };

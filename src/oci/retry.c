@@ -44,7 +44,8 @@ uint64_t retry_after_ms(const char *value, time_t now)
 	return seconds < RETRY_AFTER_MAX_MS / 1000 ? seconds * 1000 : RETRY_AFTER_MAX_MS;
 }
 
-/* Somewhere in [0, bound]: many that failed at once shall not come back at once. */
+/* In the upper half of [0, bound]: many that failed at once shall not come back at once, and no
+ * wait at all would help nobody. */
 static uint64_t jitter_ms(const struct retry *retry)
 {
 	uint64_t base = retry->policy->base_ms;
@@ -52,7 +53,7 @@ static uint64_t jitter_ms(const struct retry *retry)
 
 	if (bound > base * CAP_FACTOR)
 		bound = base * CAP_FACTOR;
-	return arc4random_uniform((uint32_t)bound + 1);
+	return bound - arc4random_uniform((uint32_t)(bound / 2) + 1);
 }
 
 static void tell(const struct retry_policy *policy, uint64_t ms, const struct error *err)

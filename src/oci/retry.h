@@ -3,9 +3,9 @@
 #define OCI_RETRY_H
 
 /*
- * When to try again: RETRY_TRIES times without progress, after a random time (full jitter) below
- * a bound that doubles from 1 s to 20 s, and never before what Retry-After asks for (RFC 9110
- * section 10.2.3).
+ * When to try again: RETRY_TRIES times without progress, after a time that is random in the
+ * upper half of a bound that doubles from 1 s to 20 s, and never before what Retry-After asks for
+ * (RFC 9110 section 10.2.3).
  */
 
 #include <stdbool.h>

@@ -51,6 +51,16 @@ static bool wants_window(const struct session *session)
 	return options->graphics || !(options->vnc || options->vnc_experimental);
 }
 
+/* QEMU ends at once when its window is closed, so there is no state that could be saved. */
+static void keep_open(struct session *session)
+{
+	session->plan.stays_open = true;
+	(void)fprintf(stderr,
+		      "the window of a suspendable VM cannot be closed: use 'linzer suspend %s' or "
+		      "'linzer stop %s'\n",
+		      session->vm.name, session->vm.name);
+}
+
 static int plan_window(struct session *session, struct error *err)
 {
 	static const char missing[] = "QEMU here has no window: install the package "
@@ -188,6 +198,8 @@ int desk_plan(struct session *session, struct error *err)
 	leave_out(session);
 	if (wants_window(session))
 		r = plan_window(session, err);
+	if (plan->window != WINDOW_NONE && options->suspendable)
+		keep_open(session);
 	if (r == 0 && plan->window != WINDOW_NONE && session->identity.drop)
 		r = copy_cookies(session, err);
 	return r < 0 ? r : plan_sound(session, err);

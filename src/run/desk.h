@@ -24,7 +24,7 @@ struct strings;
 /* Each is the option of `run` of that name. */
 struct desk_options {
 	bool no_graphics, graphics, vnc, vnc_experimental;
-	bool no_audio, no_clipboard, no_pointer, no_keyboard, capture_system_keys;
+	bool no_audio, no_clipboard, no_pointer, no_keyboard, capture_system_keys, suspendable;
 };
 
 /* VNC's authentication looks at so many characters. */

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "run/run.h"
 #include "store/home.h"
 #include "store/vm.h"
 
@@ -47,7 +48,7 @@ static int redirect_output(const struct home *home, const char *name, struct err
 	return 0;
 }
 
-static int wait_for_word(int fd, struct error *err)
+static int wait_for_word(int fd, bool for_agent, struct error *err)
 {
 	struct error word;
 	char *p = (char *)&word;
@@ -59,8 +60,9 @@ static int wait_for_word(int fd, struct error *err)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return error_set(err, E_FAILED,
-					 "'run' ended before the VM was running, see run.log");
+			return error_set(err, E_FAILED, "'run' ended before %s, see run.log",
+					 for_agent ? "the guest's agent answered"
+						   : "the VM was running");
 		got += (size_t)n;
 	}
 	word.text[sizeof(word.text) - 1] = '\0';
@@ -69,7 +71,20 @@ static int wait_for_word(int fd, struct error *err)
 	return error_set(err, word.code, "%s", word.text);
 }
 
-int detach_fork(const struct home *home, const char *name, int *status_pipe, struct error *err)
+static int wait_for_child(const struct run_options *options, int fd, struct error *err)
+{
+	int r;
+
+	if (options->on_wait)
+		options->on_wait(true);
+	r = wait_for_word(fd, options->wait_ready, err);
+	if (options->on_wait)
+		options->on_wait(false);
+	return r;
+}
+
+int detach_fork(const struct home *home, const struct run_options *options, int *status_pipe,
+		struct error *err)
 {
 	int fds[2], r;
 	pid_t pid;
@@ -86,14 +101,14 @@ int detach_fork(const struct home *home, const char *name, int *status_pipe, str
 	}
 	if (pid > 0) {
 		(void)close(fds[1]);
-		r = wait_for_word(fds[0], err);
+		r = wait_for_child(options, fds[0], err);
 		(void)close(fds[0]);
 		return r;
 	}
 	(void)close(fds[0]);
 	*status_pipe = fds[1];
 	(void)setsid();
-	if (redirect_output(home, name, err) < 0) {
+	if (redirect_output(home, options->name, err) < 0) {
 		detach_failed(status_pipe, err);
 		_exit(1);
 	}

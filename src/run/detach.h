@@ -13,13 +13,14 @@
 
 struct error;
 struct home;
+struct run_options;
 
 /*
  * Fork. In the parent, wait for the child's word.
  * Return: 1 in the child, whose word is to be sent to *status_pipe; 0 in the
  * parent when the VM runs; or the child's error, or ours.
  */
-int detach_fork(const struct home *home, const char *name, int *status_pipe,
+int detach_fork(const struct home *home, const struct run_options *options, int *status_pipe,
 		struct error *err) must_use_;
 /* The child's word: it runs. Closes *status_pipe; nothing where there is none. */
 void detach_ready(int *status_pipe);

@@ -38,7 +38,7 @@ int run_vm(const struct home *home, const struct run_options *options, struct er
 	int r;
 
 	if (options->detach || options->wait_ready) {
-		r = detach_fork(home, options->name, &status_pipe, err);
+		r = detach_fork(home, options, &status_pipe, err);
 		if (r <= 0)
 			return r;
 	}

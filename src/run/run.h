@@ -38,6 +38,8 @@ struct run_options {
 	enum accel_choice accel;
 	bool detach; /* return as soon as the VM runs */
 	bool wait_ready; /* ... or as soon as its agent answers */
+	/* Around that wait, in the process that was called, once it has forked; or NULL. */
+	void (*on_wait)(bool begins);
 };
 
 /* Return: the exit status of `run` (contract 7.8), or error if the VM could not be started. */
