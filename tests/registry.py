@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import time
 
 import scratch
@@ -118,11 +119,14 @@ def registry(**options):
 
 
 def skopeo(*words, check=True, **options):
-    """skopeo without a policy; what it remembers of blobs and registries (in /var/lib) is forgotten."""
+    """skopeo without a policy and without the credentials of whoever runs the tests; what it remembers of blobs and
+    registries (in /var/lib or its home) is forgotten."""
     command = ["skopeo", "--insecure-policy", *map(str, words)]
     if os.geteuid() == 0:
         command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib && exec "$@"', "sh", *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
+    with tempfile.TemporaryDirectory() as home:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, "HOME": home},
+                              **options)
     if check:
         assert done.returncode == 0, (words, done.stderr)
     return done
