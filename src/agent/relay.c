@@ -317,7 +317,8 @@ static void link_up(void *arg)
 	ignore_stock(relay);
 	for (struct client *c = relay->clients; c; c = next) {
 		next = c->next;
-		if (!c->passage)
+		/* a held one, and none that has yet to read what the session before left */
+		if (!c->passage && !c->peer_ended)
 			client_join(c);
 	}
 	if (!told)

@@ -285,6 +285,38 @@ static void a_stalled_client_delays_no_other(void **state)
 	(void)close(slow);
 }
 
+/* Of the new session it is nothing: what it has yet to read is the old one's. */
+static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **state)
+{
+	struct stage *stage = *state;
+	static char big[FRAME_WINDOW];
+	size_t sent = 0, came = 0;
+	ssize_t n;
+	int fd;
+
+	connect_guest(stage);
+	fd = client(stage);
+	settle(stage);
+	while (frame_room(stage->stream)) { /* until its socket and window are full */
+		size_t room = frame_room(stage->stream);
+
+		frame_send(stage->stream, big, room);
+		sent += room;
+		settle(stage);
+	}
+	frame_start(stage->guest); /* the guest rebooted */
+	settle(stage);
+	assert_int_equal(stage->ready, 2);
+	assert_null(stage->stream);
+	while ((n = read(fd, big, sizeof(big))) > 0) {
+		came += (size_t)n;
+		settle(stage);
+	}
+	assert_int_equal(n, 0);
+	assert_int_equal(came, sent);
+	(void)close(fd);
+}
+
 /* ---- a stock agent beside the port ---- */
 
 struct stock_stage {
@@ -506,6 +538,7 @@ int main(void)
 		TEST(a_guest_that_breaks_the_rules_is_lost),
 		TEST(a_closed_port_is_told_once),
 		TEST(a_stalled_client_delays_no_other),
+		TEST(who_still_reads_when_the_agent_comes_back_does_not_join_it),
 		TEST_STOCK(it_is_ready_when_it_speaks_http2),
 		TEST_STOCK(clients_go_through_and_each_end_is_passed_on),
 		TEST_STOCK(a_reader_that_stalls_stalls_the_writer),
