@@ -128,7 +128,8 @@ def test_sigkill_at_any_moment(linzer, base):
         time.sleep(0.03 * n)
         child.kill()
         child.wait()
-        eventually(lambda: not processes("linzer-net", "qemu-system-x86"), 60, lambda: what_runs("linzer-net", "qemu-system-x86"))
+        eventually(lambda: not processes("linzer-net", "qemu-system-x86"), 60,
+                   lambda: what_runs("linzer-net", "qemu-system-x86"))
         eventually(lambda: interfaces() == before["interfaces"], 60)
         assert nft_tables() == before["tables"]
     linzer("run", "--detach", base, check=True)

@@ -259,7 +259,7 @@ class TestNeighbour:
         assert done.returncode in (7, 28), done
 
     def test_stop_is_graceful(self, guests, neighbour):
-        done = guests("stop", "neighbour", "--timeout", 60)
+        done = guests("stop", "neighbour", "--timeout", BOOT, timeout=2 * BOOT)
         out, err = neighbour.communicate(timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert (neighbour.returncode, err) == (0, "")
