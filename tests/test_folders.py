@@ -98,8 +98,8 @@ def shared(guests):
         (place / "outside").write_text("outside\n")
         guests("clone", "debian", "shared", check=True)
         guests("run", "--wait-ready", "--net-none", f"--dir={place}/plain", f"--dir=one:{place}/one:ro,tag=named",
-               f"--dir=two:{place}/two:tag=named", f"--dir={place}/gone:tag=gone", f"--dir={place}/roots:tag=roots",
-               "shared", check=True, timeout=3 * BOOT)
+               "--dir=two:./two:tag=named", f"--dir={place}/gone:tag=gone", f"--dir={place}/roots:tag=roots",
+               "shared", check=True, timeout=3 * BOOT, cwd=place)
         yield Shared(guests, "shared", place)
         end(guests, "shared")
 
@@ -107,6 +107,11 @@ def shared(guests):
 class TestShared:
     def test_folders_are_mounted_when_the_agent_answers(self, shared):
         assert shared.sh("cat /mnt/shared/hello /mnt/named/one/hello /mnt/gone/file").stdout == "hello\none\nthere\n"
+
+    def test_the_default_tag_is_mounted_by_hand(self, shared):
+        """As guests do that have no agent of ours."""
+        mount = "sudo mount -t virtiofs com.apple.virtio-fs.automount /tmp/by-hand"
+        assert shared.sh(f"mkdir /tmp/by-hand && {mount} && cat /tmp/by-hand/hello; sudo umount /tmp/by-hand").stdout == "hello\n"
 
     def test_its_guest_has_no_card(self, shared):
         """It is run with --net-none."""
