@@ -192,6 +192,35 @@ def test_orchard_worker(guests, image):
     assert vetu.state(name) is None
 
 
+def test_orchard_worker_of_a_mac(guests, image, folder):
+    """Its other runtime (C.7), which suspends and goes on: the same command line again."""
+    tart = Client(guests, "tart")
+    name, shared = f"orchard-mac-{uuid.uuid4()}-0", folder("shared", hello="of the host\n")
+    tart("clone", image, name)
+    for words in (["--memory", 2048], ["--cpu", 2], ["--random-mac"], ["--random-serial"]):
+        tart("set", *words, name)
+    run = ["run", "--net-softnet-allow", "10.0.0.0/8,@host", "--net-softnet-block", "10.1.0.0/16,198.51.100.0/24", "--no-graphics",
+           "--nested", "--suspendable", f"--dir=shared:{shared}:ro", name]
+    first = tart.start(*run)
+    address = tart.ip("--wait", 5, "--resolver", "agent", name)
+    assert job(address, "cat /mnt/shared/shared/hello; cat /proc/sys/kernel/random/boot_id >/dev/shm/boot") == "of the host\n"
+    assert "10.1.0.0/16" in guests("net", "show", name, check=True).stdout
+    tart("suspend", name)
+    out, err = first.communicate(timeout=SLOW)
+    assert (first.returncode, err) == (0, ""), out
+    assert tart.state(name) == "suspended"
+    second = tart.start(*run)
+    assert tart.ip("--wait", 60, "--resolver", "agent", name) == address
+    assert job(address, "cmp /dev/shm/boot /proc/sys/kernel/random/boot_id && echo the same boot") == "the same boot\n"
+    assert tart.state(name) == "running" and second.poll() is None
+    tart("stop", "--timeout", 5, name)
+    out, err = second.communicate(timeout=PATIENCE)
+    assert second.returncode in (0, -signal.SIGKILL) and err == "", out  # 5 s are not enough on a busy machine
+    assert tart.state(name) == "stopped"
+    tart("delete", name)
+    assert tart.state(name) is None
+
+
 def test_orchard_cancels_and_cleans_up(guests, image):
     """What the worker meets when it starts anew: VMs that it does not know, errors of which it shows the first line."""
     vetu = Client(guests, "vetu", VETU_HOME=str(guests.home), TART_HOME="/nowhere")

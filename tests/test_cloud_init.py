@@ -82,13 +82,14 @@ def place():
 
 @pytest.fixture(scope="module")
 def clouds(image_home, tmp_path_factory):
-    """A home with the image that has cloud-init as the VM "cloud"."""
+    """A home with the image that has cloud-init as the VM "cloud", made of the kind of file that distributions publish."""
     assert (image_home / "vms/cloud/disk.img").exists(), "no image with cloud-init: run scripts/check"
     with scratch.directory() as path:
-        home = path / "home"
-        (home / "vms").mkdir(parents=True)
-        subprocess.run(["cp", "-a", "--sparse=always", image_home / "vms/cloud", home / "vms/cloud"], check=True)
+        home, image = path / "home", path / "cloud.qcow2"
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", "-c", image_home / "vms/cloud/disk.img", image], check=True)
         program = Linzer(home, tmp_path_factory.mktemp("names"))
+        program("create", "--from-image", image, "cloud", check=True, timeout=600)
+        image.unlink()
         yield program
         for name in program("list", "--quiet").stdout.split():
             program("stop", name, "--timeout", 1)

@@ -279,6 +279,26 @@ def test_progress_on_a_terminal(running, tmp_path):
     assert (tmp_path / "copy").read_bytes() == bytes(2_000_000)
 
 
+def test_progress_on_a_terminal_into_the_vm(stage, tmp_path):
+    """The agent is held up, but for moments, until the progress was seen."""
+    (tmp_path / "big").write_bytes(bytes(range(256)) * (400 << 10))
+    (tmp_path / "there").mkdir()
+    environment = {**stage.linzer.environment(), "TERM": "xterm"}
+    environment.pop("CI", None)
+    with Terminal([stage.linzer.program(), "cp", tmp_path / "big", f"vm:{tmp_path}/there/"], environment) as terminal:
+        until = time.monotonic() + 60
+        while not any(path.stat().st_size for path in (tmp_path / "there").iterdir()):
+            assert time.monotonic() < until
+        while "MB copied, " not in terminal.output:
+            assert time.monotonic() < until
+            os.kill(stage.agent.pid, signal.SIGSTOP)
+            terminal.read(0.3)
+            os.kill(stage.agent.pid, signal.SIGCONT)
+            terminal.read(0.005)
+        assert terminal.end() == 0 and terminal.output.endswith("\r\x1b[K")
+    assert (tmp_path / "there/big").read_bytes() == (tmp_path / "big").read_bytes()
+
+
 def test_who_interrupts_keeps_the_old_file(running, tmp_path):
     sent = threading.Event()
     stream = tar(("./x", tarfile.REGTYPE, bytes(2_000_000)))

@@ -100,6 +100,8 @@ class Guest:
         self.add("raw", "~/a:b.img", file(place / "user/a:b.img", 1))
         self.add("ro", f"{file(place / 'ro', 2)}:ro")
         self.add("uncached", f"{file(place / 'uncached', 3)}:sync=none,caching=uncached,other")
+        self.add("fsync", f"{file(place / 'fsync', 4)}:sync=fsync,caching=automatic")
+        self.add("full", f"{file(place / 'full', 6)}:sync=full,caching=cached")
         self.add_qcow2()
         self.add_nbd()
         self.digest = cached_image.make(linzer.home, "127.0.0.1:5000/org/image", "latest")
@@ -111,7 +113,7 @@ class Guest:
         linzer("run", "--wait-ready", "--root-disk-opts", "whatever,ro,sync=none,caching=uncached", *words, "vm", check=True, timeout=BOOT, env={"SSL_CERT_FILE": str(self.authority.ca)})
 
     def add(self, name, value, path=None):
-        self.at[name] = "vd" + "bcdefghijk"[len(self.values)]
+        self.at[name] = "vd" + "bcdefghijklmn"[len(self.values)]
         self.values.append(value)
 
     def add_qcow2(self):
@@ -132,6 +134,8 @@ class Guest:
         for path, name in ((certificate, "server-cert.pem"), (key, "server-key.pem"), (self.authority.ca, "ca-cert.pem")):
             shutil.copy(path, self.place / "pki" / name)
         self.add("tls", f"nbds://localhost:{self.serve('tls', pki=self.place / 'pki').port}/")
+        self.serve("tls-unix", pki=self.place / "pki", path=self.place / "tls-socket")
+        self.add("tls-unix", f"nbds+unix:///?socket={self.place}/tls-socket")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +155,8 @@ def guest(image_home, tmp_path_factory):
 
 
 class TestKinds:
-    @pytest.mark.parametrize("name, byte", [("raw", 1), ("uncached", 3), ("tcp", 10), ("unix", 11), ("tls", 13)])
+    @pytest.mark.parametrize("name, byte", [("raw", 1), ("uncached", 3), ("fsync", 4), ("full", 6), ("tcp", 10), ("unix", 11), ("tls", 13),
+                                            ("tls-unix", 14)])
     def test_guest_reads_and_writes(self, guest, name, byte):
         path = guest.place / ("user/a:b.img" if name == "raw" else name)
         assert disk(guest.linzer, "vm", guest.at[name]) == (MIB, "rw")
@@ -181,7 +186,8 @@ class TestKinds:
         assert open_flags(guest.linzer, "vm", guest.linzer.vm("vm") / "disk.img") == {os.O_RDONLY | os.O_DIRECT}
         assert node(guest.linzer, "vm", 0)["cache"] == {"direct": True, "no-flush": True}
 
-    @pytest.mark.parametrize("name, direct, no_flush", [("raw", False, False), ("uncached", True, True), ("unix", False, True)])
+    @pytest.mark.parametrize("name, direct, no_flush", [("raw", False, False), ("uncached", True, True), ("unix", False, True),
+                                                        ("fsync", False, False), ("full", False, False)])
     def test_sync_and_caching(self, guest, name, direct, no_flush):
         number = ord(guest.at[name][2]) - ord("a")
         found = node(guest.linzer, "vm", number)

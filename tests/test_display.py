@@ -368,6 +368,12 @@ def desk(guests):
     guests("stop", "desk", "--timeout", 1)
 
 
+@pytest.fixture(scope="module")
+def keys(guests):
+    yield start(guests, "keys", "--no-pointer", "--net-host")
+    guests("stop", "keys", "--timeout", 1)
+
+
 class TestInTheGuest:
     def test_the_console_has_the_configured_size(self, guests, desk):
         out = guests("exec", "desk", "cat", "/sys/class/graphics/fb0/virtual_size", check=True).stdout
@@ -432,19 +438,24 @@ class TestInTheGuest:
         finally:
             guests("stop", "bare", "--timeout", 1)
 
-    def test_no_pointer(self, guests):
-        password, port = start(guests, "keys", "--no-pointer")
-        try:
-            names = inputs(guests, "keys")
-            assert "QEMU Virtio Keyboard" in names
-            assert not any("ablet" in name or "ouse" in name for name in names)
-            with rfb.Client(port, password) as client:
-                reader = guests.start("exec", "keys", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
-                assert first_line(reader, BOOT) == "ready\n"  # systemd stops a getty when it has time
-                client.type("without a mouse\n")
-                assert first_line(reader) == "without a mouse\n"
-        finally:
-            guests("stop", "keys", "--timeout", 1)
+    def test_no_pointer(self, guests, keys):
+        password, port = keys
+        names = inputs(guests, "keys")
+        assert "QEMU Virtio Keyboard" in names
+        assert not any("ablet" in name or "ouse" in name for name in names)
+        with rfb.Client(port, password) as client:
+            reader = guests.start("exec", "keys", "sudo", "sh", "-c", READER, stdout=subprocess.PIPE, text=True)
+            assert first_line(reader, BOOT) == "ready\n"  # systemd stops a getty when it has time
+            client.type("without a mouse\n")
+            assert first_line(reader) == "without a mouse\n"
+
+    def test_on_a_network_with_the_host_alone(self, guests, keys):
+        """It is run with --net-host: an address of that network, the host on it, and no way further."""
+        address = guests("ip", "--wait", BOOT, "keys", check=True, timeout=2 * BOOT).stdout.strip()
+        assert address.startswith("192.168.128.")
+        eventually(lambda: address in guests("exec", "keys", "ip", "-4", "addr").stdout, BOOT)
+        guests("exec", "keys", "ping", "-c", 1, "-W", 30, "192.168.128.1", check=True)
+        assert guests("exec", "keys", "ping", "-c", 1, "-W", 2, "198.51.100.1").returncode != 0
 
 
 WINDOW = "QEMU (linzer)"

@@ -98,8 +98,8 @@ def shared(guests):
         (place / "outside").write_text("outside\n")
         guests("clone", "debian", "shared", check=True)
         guests("run", "--wait-ready", "--net-none", f"--dir={place}/plain", f"--dir=one:{place}/one:ro,tag=named",
-               f"--dir=two:{place}/two:tag=named", f"--dir={place}/gone:tag=gone", f"--dir={place}/roots:tag=roots",
-               "shared", check=True, timeout=3 * BOOT)
+               "--dir=two:./two:tag=named", f"--dir={place}/gone:tag=gone", f"--dir={place}/roots:tag=roots",
+               "shared", check=True, timeout=3 * BOOT, cwd=place)
         yield Shared(guests, "shared", place)
         end(guests, "shared")
 
@@ -107,6 +107,15 @@ def shared(guests):
 class TestShared:
     def test_folders_are_mounted_when_the_agent_answers(self, shared):
         assert shared.sh("cat /mnt/shared/hello /mnt/named/one/hello /mnt/gone/file").stdout == "hello\none\nthere\n"
+
+    def test_the_default_tag_is_mounted_by_hand(self, shared):
+        """As guests do that have no agent of ours."""
+        mount = "sudo mount -t virtiofs com.apple.virtio-fs.automount /tmp/by-hand"
+        assert shared.sh(f"mkdir /tmp/by-hand && {mount} && cat /tmp/by-hand/hello; sudo umount /tmp/by-hand").stdout == "hello\n"
+
+    def test_its_guest_has_no_card(self, shared):
+        """It is run with --net-none."""
+        assert shared.sh("ls /sys/class/net").stdout == "lo\n"
 
     def test_named_folders_are_all_that_their_tag_has(self, shared):
         assert shared.sh("ls -A /mnt/named").stdout.split() == ["one", "two"]
@@ -303,6 +312,18 @@ def test_virtiofsd_that_fails(linzer, vm, place, script, message):
     place.chmod(0o755)
     done = linzer("run", f"--dir={place}/a", vm, env={"LINZER_VIRTIOFSD": str(program)})
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+def test_virtiofsd_in_rust_is_started_as_it_wants_to_be(linzer, vm, place):
+    """A stand-in of 1.13, which other hosts have: it tells what it was given, as the reason why it fails."""
+    program = place / "virtiofsd"
+    program.write_text("#!/bin/sh\n[ \"$*\" = --version ] && exec echo virtiofsd 1.13.2\n"
+                       "[ -S /proc/self/fd/3 ] && kind=socket\necho \"$* $kind $(id -u)\" >&2\nexit 1\n")
+    program.chmod(0o755)
+    place.chmod(0o755)
+    done = linzer("run", f"--dir={place}/a", vm, env={"LINZER_VIRTIOFSD": str(program)})
+    assert done.stderr == ("--dir: virtiofsd failed: --fd=3 --shared-dir=/sys --sandbox=namespace --log-level=error "
+                           "--rlimit-nofile=0 --translate-uid=host:0:1000:1 --translate-gid=host:0:1000:1 socket 0\n")
 
 
 def test_a_qemu_that_fails_is_not_blamed_on_virtiofsd(linzer, vm, place):

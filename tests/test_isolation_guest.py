@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of docs/isolation.md from inside a real guest: its own kernel, resolver and sshd.
 
-One guest under `run --net-softnet`; `linzer net set` gives it the setup of each row in turn. What it sends is
+One guest under `run --net-softnet-block`; `linzer net set` gives it the setup of each row in turn. What it sends is
 looked for, and answered, where test_isolation.py does it.
 """
 
@@ -24,6 +24,7 @@ from test_network_guest import WITH_ETC
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 ADDRESS, GATEWAY, OTHER = "192.168.64.10", "192.168.64.1", "192.168.64.20"
 VM = "net"
+BLOCKED = "8.8.8.0/24"  # by `run`, until the first row has a setup of its own
 
 
 class Inside(Bench):
@@ -37,10 +38,11 @@ class Inside(Bench):
         self.other = self.seats["other"].take()
         self.ears = self.field.ears + [TapEar("other", self.other)]
         self.boot()
+        self.at_start = PROBES["softnet-world-tcp"](self), PROBES["softnet-world-udp"](self)
 
     def boot(self):
         words = ["unshare", "-m", "--propagation", "private", "sh", "-c", WITH_ETC, "sh", str(self.lab.etc),
-                 self.linzer.program(), "run", "--net-softnet", VM]
+                 self.linzer.program(), "run", "--net-softnet", "--net-softnet-block", BLOCKED, VM]
         with self.lab.inside("host"):
             child = subprocess.Popen(words, env=self.linzer.environment(), stdin=subprocess.DEVNULL)
         self.linzer.children.append(child)
@@ -157,6 +159,12 @@ def inside(guests, tmp_path_factory):
     finally:
         guests("stop", VM, "--timeout", 1)
         field.end()
+
+
+def test_blocked_from_the_start(inside):
+    """--net-softnet-block closes what it names, and nothing beside it."""
+    closed, (beside, _answered) = inside.at_start
+    assert (closed, beside) == ((None, False), "world")
 
 
 def test_ten_rows_and_more():

@@ -107,6 +107,21 @@ def test_serial_path(linzer, vm):
         os.close(theirs)
 
 
+def test_serial_path_that_hangs_up(linzer, vm):
+    """The terminal goes away while the guest prints: the VM runs on, and can be stopped."""
+    ours, theirs = os.openpty()
+    child = linzer.start("run", "--serial-path", os.ttyname(theirs), vm)
+    assert os.read(ours, 1)  # the firmware's first byte
+    os.close(theirs)
+    os.close(ours)
+    log = linzer.vm(vm) / "console.log"
+    before = log.stat().st_size
+    eventually(lambda: log.stat().st_size > before + 100, UEFI)
+    assert child.poll() is None
+    linzer("stop", vm, "--timeout", 1, check=True)
+    assert child.wait(60) == 0
+
+
 def test_serial_path_that_is_not_there(linzer, vm):
     done = linzer("run", "--serial-path", "/nonexistent/tty", vm)
     assert (done.returncode, done.stderr) == (1, "Failed to open PTY\n")

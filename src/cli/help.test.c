@@ -27,6 +27,13 @@ static const struct argument arguments[] = {
 static const struct command make = {
 	.name = "make", .summary = "Make a VM", .options = options, .arguments = arguments
 };
+static const struct option many[] = {
+	{ .name = "often", .kind = OPTION_FLAG, .help = "Wanted." },
+	{ .name = "seldom", .kind = OPTION_FLAG, .flags = OPTION_RARE, .help = "Hardly." },
+	{ .name = "never", .kind = OPTION_FLAG, .flags = OPTION_HIDDEN, .help = "Hidden." },
+	{ 0 },
+};
+static const struct command much = { .name = "much", .summary = "Do much", .options = many };
 static const struct command none = { .name = "none", .summary = "Do nothing" };
 static const struct command hidden = { .name = "hid", .summary = "?", .flags = COMMAND_HIDDEN };
 static const struct command *const commands[] = { &make, &hidden, &none, NULL };
@@ -50,6 +57,21 @@ static void usage_of_the_program(void **state)
 	help_add_usage(&out, "tart", NULL);
 	assert_string_equal(out.ptr, "Usage: tart <subcommand>\n"
 				     "  See 'tart --help' for more information.\n");
+}
+
+static void what_is_rare_is_counted_and_shown_when_asked_for(void **state)
+{
+	auto_str shown = STR_INIT;
+	auto_str all = STR_INIT;
+
+	(void)state;
+	help_add_command(&shown, "linzer", &much, false);
+	help_add_command(&all, "linzer", &much, true);
+	assert_null(strstr(shown.ptr, "  --seldom"));
+	assert_non_null(strstr(shown.ptr, "\nAnd 1 more: see 'linzer much --help-hidden'.\n"));
+	assert_non_null(strstr(shown.ptr, "Usage: linzer much [--often] [--seldom]\n"));
+	assert_non_null(strstr(all.ptr, "  --seldom"));
+	assert_null(strstr(all.ptr, " more: "));
 }
 
 static void hidden_things_show_only_when_asked_for(void **state)
@@ -122,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(usage_names_all_options_where_they_fit),
 		cmocka_unit_test(usage_of_the_program),
+		cmocka_unit_test(what_is_rare_is_counted_and_shown_when_asked_for),
 		cmocka_unit_test(hidden_things_show_only_when_asked_for),
 		cmocka_unit_test(no_line_is_wider_than_the_screen),
 		cmocka_unit_test(what_a_person_typed_is_cut_and_made_printable),
