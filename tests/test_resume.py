@@ -184,3 +184,16 @@ def test_without_an_agent(linzer):
     linzer("run", "--detach", "--no-graphics", "--net-none", "renamed", check=True)
     assert not list(linzer.vm("renamed").glob("state*"))
     linzer("stop", "renamed", "--timeout", 1, check=True)
+
+
+@pytest.mark.soak
+def test_firmware_does_not_give_a_folder_back(linzer):
+    """So that it is not suspended, which is said, and goes on."""
+    linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+    linzer("run", "--detach", "--no-graphics", "--net-none", f"--dir={linzer.home}:ro", "vm", check=True)
+    log = linzer.vm("vm") / "run.log"
+    linzer("suspend", "vm", check=True)
+    eventually(lambda: "Failed to suspend the VM: the guest does not give 'share0' back" in log.read_text(), explain=log.read_text)
+    assert not is_suspended(linzer, "vm") and not list(linzer.vm("vm").glob("state*"))
+    linzer("stop", "vm", "--timeout", 1, check=True)
+    assert "error" not in log.read_text()
