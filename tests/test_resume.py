@@ -165,8 +165,9 @@ def is_suspended(linzer, name):
     return json.loads(linzer("get", name, "--format", "json", check=True).stdout)["State"] == "suspended"
 
 
-def test_without_an_agent(linzer):
-    """Firmware alone, in its first second and later. The state goes with a new name and to a clone, and nowhere else."""
+def test_without_an_agent(oci, registry):
+    """Firmware alone, in its first second. The state goes with a new name and to a clone, and nowhere else."""
+    linzer, pushed = oci, registry.name("some/vm")
     linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
     for _ in range(2):
         linzer("run", "--detach", "--no-graphics", "--net-none", "vm", check=True)
@@ -177,7 +178,9 @@ def test_without_an_agent(linzer):
     linzer("export", "vm", archive, check=True)
     linzer("import", archive, "imported", check=True)
     linzer("clone", "--raw", "vm", "raw", check=True)
-    for name in ("imported", "raw"):
+    linzer("push", "vm", pushed, "--insecure", check=True)
+    linzer("clone", pushed, "pulled", "--insecure", check=True)
+    for name in ("imported", "raw", "pulled"):
         assert not is_suspended(linzer, name) and not list(linzer.vm(name).glob("state*"))
     linzer("rename", "vm", "renamed", check=True)
     assert is_suspended(linzer, "renamed") and not linzer.vm("vm").exists()
