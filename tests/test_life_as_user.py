@@ -49,11 +49,20 @@ def person(request, image_home, tmp_path_factory):
             person.end()
 
 
+def options(person):
+    """Of the VM's runs, with a folder."""
+    folder = person.root / "folder"
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_text("the user's\n")
+    person.own()
+    return [f"--dir={folder}", *(EXPOSED if person.form == "none" else [])]
+
+
 @pytest.fixture(scope="module")
 def web(person):
     """A running VM. No test leaves it otherwise."""
     person("clone", "debian", "web", check=True)
-    done = person("run", "--detach", "--wait-ready", *(EXPOSED if person.form == "none" else []), "web", check=True,
+    done = person("run", "--detach", "--wait-ready", *options(person), "web", check=True,
                   timeout=BOOT)
     assert (done.stdout, done.stderr) == ("", "")
     yield "web"
@@ -137,7 +146,7 @@ def test_the_world_and_its_names(person, web):
 
 
 def test_an_open_connection_outlives_a_suspend(person, web):
-    """Of a user without privilege it is pasta's, which has stayed."""
+    """Of a user without privilege it is pasta's, which has stayed. A folder is there again, too."""
     server = person.host.lab.socket("world", bind=(WORLD, 0), listen=True, timeout=BOOT)
     person("ip", "--wait", BOOT, web, check=True, timeout=BOOT + 60)
     person("exec", web, "sh", "-c", HEAR, "sh", WORLD, server.getsockname()[1], check=True)
@@ -146,7 +155,8 @@ def test_an_open_connection_outlives_a_suspend(person, web):
     person("suspend", web, check=True)
     eventually(lambda: state(person, web) == "suspended")
     talk.says("meanwhile")
-    person("run", "--detach", "--wait-ready", *(EXPOSED if person.form == "none" else []), web, check=True, timeout=BOOT)
+    person("run", "--detach", "--wait-ready", *options(person), web, check=True, timeout=BOOT)
+    assert person("exec", web, "cat", "/mnt/shared/file", check=True).stdout == "the user's\n"
     assert talk.lines.readline() == "heard meanwhile\n" and talk.goes_on("after")
 
 

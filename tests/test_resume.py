@@ -165,8 +165,9 @@ def is_suspended(linzer, name):
     return json.loads(linzer("get", name, "--format", "json", check=True).stdout)["State"] == "suspended"
 
 
-def test_without_an_agent(linzer):
-    """Firmware alone, in its first second and later. The state goes with a new name and to a clone, and nowhere else."""
+def test_without_an_agent(oci, registry):
+    """Firmware alone, in its first second. The state goes with a new name and to a clone, and nowhere else."""
+    linzer, pushed = oci, registry.name("some/vm")
     linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
     for _ in range(2):
         linzer("run", "--detach", "--no-graphics", "--net-none", "vm", check=True)
@@ -177,10 +178,25 @@ def test_without_an_agent(linzer):
     linzer("export", "vm", archive, check=True)
     linzer("import", archive, "imported", check=True)
     linzer("clone", "--raw", "vm", "raw", check=True)
-    for name in ("imported", "raw"):
+    linzer("push", "vm", pushed, "--insecure", check=True)
+    linzer("clone", pushed, "pulled", "--insecure", check=True)
+    for name in ("imported", "raw", "pulled"):
         assert not is_suspended(linzer, name) and not list(linzer.vm(name).glob("state*"))
     linzer("rename", "vm", "renamed", check=True)
     assert is_suspended(linzer, "renamed") and not linzer.vm("vm").exists()
     linzer("run", "--detach", "--no-graphics", "--net-none", "renamed", check=True)
     assert not list(linzer.vm("renamed").glob("state*"))
     linzer("stop", "renamed", "--timeout", 1, check=True)
+
+
+@pytest.mark.soak
+def test_firmware_does_not_give_a_folder_back(linzer):
+    """So that it is not suspended, which is said, and goes on."""
+    linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+    linzer("run", "--detach", "--no-graphics", "--net-none", f"--dir={linzer.home}:ro", "vm", check=True)
+    log = linzer.vm("vm") / "run.log"
+    linzer("suspend", "vm", check=True)
+    eventually(lambda: "Failed to suspend the VM: the guest does not give 'share0' back" in log.read_text(), explain=log.read_text)
+    assert not is_suspended(linzer, "vm") and not list(linzer.vm("vm").glob("state*"))
+    linzer("stop", "vm", "--timeout", 1, check=True)
+    assert "error" not in log.read_text()

@@ -53,7 +53,7 @@ class Sleeper:
         return self.linzer("exec", name, "sh", "-c", script, "sh", *words, check=True).stdout
 
     def count(self, name=name):
-        return int(self.sh("cat /dev/shm/count", name=name) or 0)
+        return int(self.sh("cat /dev/shm/count || true", name=name) or 0)  # its first moment: none
 
     def shown(self, name=name):
         return json.loads(self.linzer("get", name, "--format", "json", check=True).stdout)["State"]

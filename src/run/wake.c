@@ -27,7 +27,9 @@ static const char *const set_clock[] = {
 
 static void on_mounted(struct session *session, bool done)
 {
-	if (!done && session->end == END_NOT_YET)
+	if (session->end != END_NOT_YET)
+		return;
+	if (!done)
 		(void)fputs("the guest has not mounted its shared folders again\n", stderr);
 	if (session->options->wait_ready)
 		detach_ready(&session->status_pipe);
@@ -50,7 +52,9 @@ void wake_folders(struct session *session)
 
 static void on_clock(struct session *session, bool done)
 {
-	if (!done && session->end == END_NOT_YET)
+	if (session->end != END_NOT_YET)
+		return;
+	if (!done)
 		(void)fputs(
 			"the guest's clock could not be set: it is late by as long as the VM was "
 			"suspended\n",
