@@ -96,8 +96,11 @@ class TestShow:
         assert fails(runner, "show", "none") == (2, 'the specified VM "none" does not exist')
 
     @pytest.mark.parametrize("words, message", [
-        (["shout", "vm"], "The value 'shout' is invalid for '<action>'. Please provide one of 'show' and 'set'."),
+        (["shout", "vm"], "The value 'shout' is invalid for '<action>'. Please provide one of 'show' or 'set'."),
+        (["list"], "The value 'list' is invalid for '<action>'. Please provide one of 'show' or 'set'."),
         (["show"], "Missing expected argument '<name>'"),
+        (["set", "vm", "--block", "@gateway"],
+         "block: invalid --block target \"@gateway\": neither a CIDR nor '@host' nor a name"),
         (["set", "vm"], "set wants --allow, --block or --filter"),
         (["show", "vm", "--filter", "off"], "--allow, --block and --filter are for set"),
         (["show", "vm", "--format", "xml"],
@@ -121,6 +124,18 @@ class TestSet:
         assert (shown["Allow"], shown["Block"]) == (["@host", "0.0.0.0/0"], ["@host"])
         changes(runner, "--allow", "")
         assert not guest.pings(WORLD, QUIET) and runner.show("vm")["Allow"] == []
+
+    def test_after_a_resume_the_policy_is_that_of_its_new_run(self, runner):
+        runner.run("vm", "--net-softnet-allow", "@host")
+        changes(runner, "--allow", WORLD)
+        runner("suspend", "vm", check=True)
+        eventually(lambda: json.loads(runner("get", "vm", "--format", "json").stdout)["State"] == "suspended", 60)
+        runner.run("vm", "--net-softnet-allow", "@host")
+        guest = runner.guest("vm")
+        assert runner.show("vm")["Allow"] == ["@host"]
+        assert guest.pings(GATEWAY) and not guest.pings(WORLD, QUIET)
+        changes(runner, "--allow", WORLD)
+        assert not guest.pings(GATEWAY, QUIET) and guest.pings(WORLD)
 
     def test_filter(self, runner, tmp_path):
         rules = tmp_path / "rules"

@@ -41,9 +41,11 @@ static const struct option options[] = {
 	{ 0 },
 };
 
+static const char *const actions[] = { "show", "set", NULL };
+
 static const struct argument arguments[] = {
-	{ "action", ARGUMENT_ONE, AT(action), "show or set.", COMPLETES_NOTHING },
-	{ "name", ARGUMENT_ONE, AT(name), "VM name.", COMPLETES_VM },
+	{ "action", ARGUMENT_ONE, AT(action), "show or set.", COMPLETES_NOTHING, actions },
+	{ "name", ARGUMENT_ONE, AT(name), "VM name.", COMPLETES_VM, NULL },
 	{ 0 },
 };
 
@@ -60,6 +62,17 @@ static void read_lists(const struct net_args *args, struct strings *allow, struc
 		net_options_add_targets(block, args->block.items[i]);
 }
 
+/* The lists' errors name the options of `run`. */
+static void name_own_options(struct error *err)
+{
+	static const char runs[] = "--net-softnet-";
+	size_t len = strlen(runs);
+	char *at = strstr(err->text, runs);
+
+	if (at)
+		memmove(at + 2, at + len, strlen(at + len) + 1);
+}
+
 static int check_lists(const struct net_args *args, struct error *err)
 {
 	auto_strings allow = VEC_INIT, block = VEC_INIT;
@@ -67,6 +80,7 @@ static int check_lists(const struct net_args *args, struct error *err)
 	read_lists(args, &allow, &block);
 	if (net_options_check_targets(&allow, &block, err) == 0)
 		return 0;
+	name_own_options(err);
 	err->code = E_USAGE;
 	return -E_USAGE;
 }
@@ -77,11 +91,6 @@ static int validate(struct invocation *inv, void *data, struct error *err)
 	bool changes = args->allow.len || args->block.len || args->filter;
 
 	(void)inv;
-	if (!is_set(args) && strcmp(args->action, "show") != 0)
-		return error_set(err, E_USAGE,
-				 "The value '%s' is invalid for '<action>'. Please provide one of "
-				 "'show' and 'set'.",
-				 args->action);
 	if (is_set(args) && !changes)
 		return error_set(err, E_USAGE, "set wants --allow, --block or --filter");
 	if (!is_set(args) && changes)
