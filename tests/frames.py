@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from netlab import checksum, ipv4, transport
 
-ICMP, TCP, UDP, GRE = 1, 6, 17, 47
+ICMP, IGMP, TCP, UDP, GRE = 1, 2, 6, 17, 47
 SYN, RST, PUSH, ACK = 2, 4, 8, 16
 
 
@@ -51,10 +51,24 @@ def fragments(packet, cut, ident=0x77):
             ipv4(source, target, head[9], body[cut:], ident=ident, flags=cut // 8))
 
 
-def unreachable(source, target, lost, payload):
-    """ICMP about a lost packet, of which it quotes the beginning."""
-    body = b"\3\1\0\0\0\0\0\0" + lost[:28] + payload
+def icmp_about(head, source, target, lost, payload):
+    """ICMP about a packet, of which it quotes the beginning."""
+    body = head + lost[:28] + payload
     return ipv4(source, target, ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
+
+
+def unreachable(source, target, lost, payload):
+    return icmp_about(b"\3\1\0\0\0\0\0\0", source, target, lost, payload)
+
+
+def redirect(source, target, lost, payload):
+    """"There is a shorter way for this: by me.\""""
+    return icmp_about(b"\5\1\0\0" + socket.inet_aton(source), source, target, lost, payload)
+
+
+def igmp_report(source, group, payload):
+    body = b"\x16\0\0\0" + socket.inet_aton(group) + payload
+    return ipv4(source, group, IGMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
 
 
 def ipv6(source, target, header, payload):

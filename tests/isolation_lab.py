@@ -22,7 +22,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from frames import ACK, GRE, ICMP, PUSH, RST, SYN, TCP, UDP, Heard, segment
+from frames import ACK, GRE, ICMP, IGMP, PUSH, RST, SYN, TCP, UDP, Heard, segment
 from isolation_guests import Seat, end_keepers, kill_crowd, start_crowd
 from netlab import BROADCAST, UPLINK, WORLD, Dhcp, Lab, Packet, Resolver, arp, dns_query
 
@@ -165,7 +165,7 @@ class Field:
         self.out = lab.socket("host", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.wires = {"world": packet_ear(lab, "world", "world", "w0"), "lan": packet_ear(lab, "lan", "lan", "e0")}
         self.ears = [*self.wires.values()] + [
-            Ear("host", lab.socket("host", socket.AF_INET, socket.SOCK_RAW, p), False) for p in (UDP, TCP, ICMP, GRE)]
+            Ear("host", lab.socket("host", socket.AF_INET, socket.SOCK_RAW, p), False) for p in (UDP, TCP, ICMP, IGMP, GRE)]
 
     def add_lan(self):
         lab = self.lab

@@ -222,6 +222,22 @@ def icmp_error(asked):
     return build
 
 
+def redirect(target):
+    """About a packet of the target's: one that it sent, where that is the other guest."""
+    def build(b, mark):
+        victim, question = address(b, target), token()
+        lost = udp(victim, 5555, "1.1.1.1", PORT, question)
+        if target == "other":
+            b.send("other", lost)
+            assert b.arrives(question, "world"), "the question"
+        b.send("guest", frames.redirect(b.guest.address, victim, lost, mark))
+    return build
+
+
+def igmp(b, mark):
+    b.guest.send(frames.igmp_report(b.guest.address, "224.0.0.251", mark), to=b"\x01\0\x5e\0\0\xfb")
+
+
 def tcp_middle(b, mark):
     b.guest.send(frames.segment(b.guest.address, 5555, "1.1.1.1", 80, mark, frames.ACK | frames.PUSH, ack=7))
 
@@ -414,6 +430,9 @@ SHARED = {
     "shared-answer": answer,
     "shared-icmp-error": icmp_error(asked=True),
     "shared-icmp-stray": icmp_error(asked=False),
+    "shared-redirect": redirect("gateway"),
+    "shared-redirect-guest": redirect("other"),
+    "shared-igmp": igmp,
     "shared-tcp-middle": tcp_middle,
     "shared-from-world": tcp_to("guest", 22),
     "shared-from-world-ping": ping_to("guest"),

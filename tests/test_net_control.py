@@ -70,14 +70,37 @@ class TestShow:
         after = runner.show("vm")["Cards"][0]["Drops"]
         assert {key: after[key] - before[key] for key in after} == {"Gate": 1, "Out": 1, "In": 0}
 
+    def test_get_says_it_too(self, runner):
+        runner.linzer("set", "vm", "--net-filter", "-", input="block out to 192.0.2.1\n", check=True)
+        runner.run("vm", "--net-softnet-allow", "@host")
+        guest = runner.guest("vm")
+        assert not guest.pings(WORLD, QUIET)
+        got = json.loads(runner("get", "vm", "--format", "json", check=True).stdout)
+        assert got["Net"] == runner.show("vm") and got["Net"]["Cards"][0]["Drops"]["Out"] == 1
+        table, shown = runner("get", "vm", check=True).stdout.split("\n\n")
+        assert len(table.splitlines()) == 2 and shown == runner("net", "show", "vm", check=True).stdout
+        assert len(runner.linzer("get", "vm", program="tart", check=True).stdout.splitlines()) == 2
+
+    def test_get_of_a_stopped_vm_says_what_is_set(self, runner):
+        def get(*words):
+            return runner.linzer("get", "vm", *words, check=True).stdout
+        assert "Net" not in json.loads(get("--format", "json")) and len(get().splitlines()) == 2
+        runner.linzer("set", "vm", "--no-local", "--ip", "10.77.0.9", "--net-filter", "-", input="pass any\n", check=True)
+        assert json.loads(get("--format", "json"))["Net"] == {"IP": "10.77.0.9", "NoLocal": True, "Filter": "pass any\n"}
+        assert [line.split() for line in get().splitlines()[3:]] == \
+            [["IP", "10.77.0.9"], ["NoLocal", "yes"], ["Filter"], ["pass", "any"]]
+
     def test_not_running(self, runner):
         for words in (["show", "vm"], ["set", "vm", "--filter", "off"]):
             assert fails(runner, *words) == (2, 'VM "vm" is not running')
         assert fails(runner, "show", "none") == (2, 'the specified VM "none" does not exist')
 
     @pytest.mark.parametrize("words, message", [
-        (["shout", "vm"], "The value 'shout' is invalid for '<action>'. Please provide one of 'show' and 'set'."),
+        (["shout", "vm"], "The value 'shout' is invalid for '<action>'. Please provide one of 'show' or 'set'."),
+        (["list"], "The value 'list' is invalid for '<action>'. Please provide one of 'show' or 'set'."),
         (["show"], "Missing expected argument '<name>'"),
+        (["set", "vm", "--block", "@gateway"],
+         "block: invalid --block target \"@gateway\": neither a CIDR nor '@host' nor a name"),
         (["set", "vm"], "set wants --allow, --block or --filter"),
         (["show", "vm", "--filter", "off"], "--allow, --block and --filter are for set"),
         (["show", "vm", "--format", "xml"],
@@ -101,6 +124,18 @@ class TestSet:
         assert (shown["Allow"], shown["Block"]) == (["@host", "0.0.0.0/0"], ["@host"])
         changes(runner, "--allow", "")
         assert not guest.pings(WORLD, QUIET) and runner.show("vm")["Allow"] == []
+
+    def test_after_a_resume_the_policy_is_that_of_its_new_run(self, runner):
+        runner.run("vm", "--net-softnet-allow", "@host")
+        changes(runner, "--allow", WORLD)
+        runner("suspend", "vm", check=True)
+        eventually(lambda: json.loads(runner("get", "vm", "--format", "json").stdout)["State"] == "suspended", 60)
+        runner.run("vm", "--net-softnet-allow", "@host")
+        guest = runner.guest("vm")
+        assert runner.show("vm")["Allow"] == ["@host"]
+        assert guest.pings(GATEWAY) and not guest.pings(WORLD, QUIET)
+        changes(runner, "--allow", WORLD)
+        assert not guest.pings(GATEWAY, QUIET) and guest.pings(WORLD)
 
     def test_filter(self, runner, tmp_path):
         rules = tmp_path / "rules"

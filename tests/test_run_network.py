@@ -96,6 +96,10 @@ def test_none_has_no_card(runner):
     assert (shown["Mode"], shown["Cards"]) == ("none", [])
     done = runner("net", "set", "vm", "--filter", "off")
     assert (done.returncode, done.stderr) == (1, "the VM has no network card\n")
+    done = runner("ip", "vm")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == ["no IP address found", "Help:  the VM has no network card: it runs with --net-none"]
+    assert runner.linzer("ip", "vm", program="tart").stderr == "no IP address found\n"
 
 
 def test_expose_listens_while_the_vm_runs(runner):

@@ -357,6 +357,24 @@ static void next_argument(struct parser *p)
 	p->filled = false;
 }
 
+/* Looked at before the arguments behind it, which this one says the meaning of. */
+static void check_choice(struct parser *p, const char *word)
+{
+	const struct argument *a = p->next;
+	auto_str text = STR_INIT;
+
+	for (size_t i = 0; a->choices && a->choices[i]; i++)
+		if (strcmp(a->choices[i], word) == 0)
+			return;
+	if (!a->choices)
+		return;
+	str_adds(&text, "The value '");
+	str_add_printable(&text, word);
+	str_addf(&text, "' is invalid for '<%s>'", a->name);
+	add_choices(&text, a->choices);
+	fail(p, text.ptr, NULL, NULL);
+}
+
 static void parse_plain(struct parser *p, const char *word)
 {
 	if (!p->next) {
@@ -366,6 +384,7 @@ static void parse_plain(struct parser *p, const char *word)
 		return;
 	}
 	if (p->next->kind == ARGUMENT_ONE || p->next->kind == ARGUMENT_OPTIONAL) {
+		check_choice(p, word);
 		*(const char **)member(p, p->next->offset) = word;
 		next_argument(p);
 	} else {

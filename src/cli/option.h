@@ -75,6 +75,7 @@ struct argument {
 	size_t offset;
 	const char *help;
 	enum argument_completes completes;
+	const char *const *choices; /* NULL-terminated: ARGUMENT_ONE is one of them; or NULL: any */
 };
 
 struct invocation; /* cmd/command.h: home, program name, output */

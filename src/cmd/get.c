@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "cli/table.h"
 #include "cmd/command.h"
+#include "cmd/net_shown.h"
 #include "cmd/output.h"
 #include "net/policy.h"
 #include "store/network.h"
@@ -29,7 +30,7 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .offset = offsetof(struct get_args, extra),
 	  .help = "In text, too: what deleting this VM alone would give back (GB), when it was "
-		  "started, its address and MAC." },
+		  "started, its address and MAC, its network." },
 	{ 0 },
 };
 
@@ -48,6 +49,7 @@ struct facts {
 	struct vm_extra extra;
 	struct vm_network network;
 	bool filtered;
+	json_t *shown; /* net_shown_of(), where there is something to say */
 	enum vm_state state;
 };
 
@@ -61,6 +63,8 @@ static void add_network(const struct facts *f, json_t *j)
 	(void)json_object_set_new(j, "IP", fixed ? json_string(text) : json_null());
 	(void)json_object_set_new(j, "NetFilter", json_boolean(f->filtered));
 	(void)json_object_set_new(j, "NoLocal", json_boolean(f->network.no_local));
+	if (f->shown)
+		(void)json_object_set(j, "Net", f->shown);
 }
 
 static void add_json(struct str *out, const struct facts *f)
@@ -107,6 +111,10 @@ static void add_text(struct str *out, const struct facts *f, bool extra)
 		vm_extra_add_cells(&f->extra, &table);
 	table_add(&table, vm_state_name(f->state));
 	table_format(&table, out);
+	if (!extra || !f->shown)
+		return;
+	str_addc(out, '\n');
+	net_shown_format(f->shown, out);
 }
 
 /* A filter with a mistake is an error as a config with one is: with neither the VM runs. */
@@ -134,6 +142,8 @@ static int gather(const struct vm *vm, struct facts *f, struct error *err)
 	config_add_display(&f->config, &f->display);
 	vm_extra_read(vm, &f->extra);
 	f->state = vm_state(vm);
+	if (f->state == VM_RUNNING || f->filtered || f->network.fixed.s_addr || f->network.no_local)
+		f->shown = net_shown_of(vm, f->state == VM_RUNNING, &f->network);
 	return 0;
 }
 
@@ -151,6 +161,7 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		add_json(&out, &facts);
 	else if (r >= 0) /* another's text table has that other's columns */
 		add_text(&out, &facts, args->extra || command_by_own_name(inv));
+	json_decref(facts.shown);
 	config_release(&facts.config);
 	str_release(&facts.display);
 	return r < 0 ? r : output_text(&out, err);

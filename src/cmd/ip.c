@@ -103,6 +103,14 @@ static bool resolve(const struct vm *vm, enum resolver first, struct in_addr *ad
 	return false;
 }
 
+static bool has_no_card(const struct vm *vm)
+{
+	struct error ignored = ERROR_INIT;
+	struct runtime rt;
+
+	return runtime_read(vm, &rt, &ignored) > 0 && strcmp(rt.mode, "none") == 0;
+}
+
 static int not_found(const struct vm *vm, enum resolver resolver, struct error *err)
 {
 	struct error ignored = ERROR_INIT;
@@ -154,7 +162,12 @@ static int run(struct invocation *inv, void *data, struct error *err)
 		return r;
 	if (await(&vm, resolver, args->wait.unsigned_value, &address))
 		return print_address(address, err);
-	return not_found(&vm, resolver, err);
+	r = not_found(&vm, resolver, err);
+	/* another's callers expect that other's line alone */
+	if (command_by_own_name(inv) && has_no_card(&vm))
+		return error_add_line(err, "Help:  the VM has no network card: it runs with "
+					   "--net-none");
+	return r;
 }
 
 const struct command command_ip = {
