@@ -110,3 +110,22 @@ def test_installed_where_make_install_puts_it(there):
         (there.place / name).write_text("#!/bin/false\n")
     assert not is_isolated(person(there, "mia", 1, "linzer"))
     assert is_isolated(person(there, "otto", 2))
+
+
+def test_a_member_runs_a_vm_on_the_bridge_that_root_names(tmp_path):
+    with host(tmp_path / "lab") as there:
+        there.lab.ip("host", "link add br0 type bridge")
+        there.lab.ip("host", "link set br0 up")
+        person = Person(there, "mia", there.add_caller("mia", "caps", 62500))
+        try:
+            person("create", "--linux", "--disk-size", 1, "vm", check=True)
+            done = person("run", "--detach", "--net-bridged=br0", "vm")
+            assert done.returncode != 0 and "'/etc/linzer/net.conf' does not allow it" in done.stderr
+            (there.lab.etc / "linzer/net.conf").write_text("bridge = br0\n")
+            person("run", "--detach", "--net-bridged=br0", "vm", check=True)
+            shown = json.loads(person("net", "show", "--format", "json", "vm", check=True).stdout)
+            assert (shown["Mode"], [card["Parent"] for card in shown["Cards"]]) == ("bridged", ["br0"])
+            person("stop", "vm", "--timeout", 5, check=True)
+        finally:
+            person("stop", "vm", "--timeout", 1)
+            person.end()
