@@ -376,6 +376,24 @@ def test_a_full_disk_lets_the_guest_go_on(sleeper):
     eventually(lambda: sleeper.sh("mountpoint -q /mnt/shared && cat /mnt/shared/file || true") == "of the host\n")
 
 
+def test_a_state_that_cannot_be_begun_lets_the_guest_go_on(sleeper):
+    """After the guest has let go of its folder: something is mounted where the state is to be made."""
+    sleeper.running()
+    sleeper.sh("mountpoint -q /mnt/shared")
+    place = sleeper.dir / "state.new"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        sleeper.linzer("suspend", sleeper.name, check=True)
+        eventually(sleeper.failed, explain=sleeper.log)
+    finally:
+        subprocess.run(["umount", place], check=True)
+        place.rmdir()
+    assert "state.new" in sleeper.log().splitlines()[-1]
+    sleeper.goes_on()
+    eventually(lambda: sleeper.sh("mountpoint -q /mnt/shared && cat /mnt/shared/file || true") == "of the host\n")
+
+
 @pytest.mark.parametrize("cycles", [3, pytest.param(50, marks=pytest.mark.soak)])
 def test_again_and_again(sleeper, cycles):
     """And no state becomes larger by that."""

@@ -227,6 +227,9 @@ static void suspend(struct session *session)
 	suspending->out = (struct unplugged){ 0 };
 	suspending->asked = false;
 	if (state_begin(&session->vm, &suspending->files, &err) < 0) {
+		/* the guest has let go of its folders already */
+		if (session->runtime.agent_ready)
+			wake_folders(session);
 		(void)printf("Failed to suspend the VM: %s\n", err.text);
 		return;
 	}
