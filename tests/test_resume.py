@@ -72,6 +72,20 @@ def test_ready_is_with_clock_and_folders(sleeper):
         assert sleeper.mounts() == before and sleeper.sh("cat /mnt/shared/file /mnt/other/file") == 2 * "of the host\n"
 
 
+def test_suspended_again_while_it_wakes(sleeper):
+    """The guest's clock and folders are still being put right: neither is lost."""
+    sleeper.running()
+    before = sleeper.mounts()
+    for agent in (True, False):
+        sleeper.suspended()
+        sleeper.linzer("run", "--detach", *sleeper.options(), sleeper.name, check=True)
+        if agent:
+            sleeper.sh(":")
+        sleeper.suspended()
+        sleeper.run()
+        assert late(sleeper) < 1 and sleeper.mounts() == before
+
+
 def test_a_guest_that_mounts_nothing_by_itself_has_its_folders_again(sleeper):
     """Where they were, with the options that they had; and none that was not mounted."""
     sleeper.sh(f"sudo mv {OURS} /root; sudo udevadm control --reload; sudo umount /mnt/other")

@@ -55,3 +55,11 @@ ssize_t socket_receive(int sock, void *bytes, size_t len, int *fd, int flags)
 	}
 	return n;
 }
+
+bool socket_peer_is(int sock, uid_t user)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == user;
+}

@@ -4,6 +4,7 @@
 
 /* Bytes with a descriptor beside them over AF_UNIX (unix(7), SCM_RIGHTS). */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -19,5 +20,7 @@ ssize_t socket_send(int sock, const void *bytes, size_t len, int fd, int flags) 
  * there is closed); the kernel closes further ones. Return: how many bytes came, or -errno.
  */
 ssize_t socket_receive(int sock, void *bytes, size_t len, int *fd, int flags) must_use_;
+/* Was it a process of this user that connected, or listened (SO_PEERCRED)? */
+bool socket_peer_is(int sock, uid_t user);
 
 #endif

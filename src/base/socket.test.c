@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/socket.h"
 
@@ -101,6 +102,14 @@ static void what_fails_says_why(void **state)
 	assert_int_equal(got, -1);
 }
 
+static void who_connected_is_told(void **state)
+{
+	(void)state;
+	assert_true(socket_peer_is(ends[0], getuid()));
+	assert_false(socket_peer_is(ends[0], getuid() + 1));
+	assert_false(socket_peer_is(-1, getuid()));
+}
+
 #define with_ends(test) cmocka_unit_test_setup_teardown(test, open_ends, close_ends)
 
 int main(void)
@@ -109,6 +118,7 @@ int main(void)
 		with_ends(a_descriptor_comes_with_the_bytes),
 		with_ends(only_one_is_kept),
 		with_ends(what_fails_says_why),
+		with_ends(who_connected_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,14 +138,6 @@ static int begin(struct holder *h, const char *pools, struct error *err)
 	return r < 0 ? r : host_addresses_begin(&h->addresses, HOST, h->pools, h->pool_count, err);
 }
 
-static bool is_same_user(int sock)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == getuid();
-}
-
 /* Return: were both namespaces sent? */
 static bool send_namespaces(const struct holder *h, int sock)
 {
@@ -169,7 +161,7 @@ static bool take_in(struct holder *h)
 		clock_sleep_ms(RETRY_MS); /* no descriptor is left: not at full speed, please */
 	if (sock < 0)
 		return false;
-	if (is_same_user(sock) && send_namespaces(h, sock))
+	if (socket_peer_is(sock, getuid()) && send_namespaces(h, sock))
 		watch(h, take_fd(&sock));
 	return true;
 }

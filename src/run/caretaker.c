@@ -28,7 +28,7 @@
 
 enum { LOOK_MS = 60 * 1000, ANSWER_S = 10, FRAME_MAX = 70000, QUEUE_MAX = 4096 };
 
-static const char place_new[] = "state.new/network", place[] = STATE_DIR "/network";
+static const char place_new[] = STATE_NEW_DIR "/network", place[] = STATE_DIR "/network";
 
 /* --- the caretaker itself: after fork(), so it calls nothing but the kernel --- */
 
@@ -101,15 +101,6 @@ static bool serves_the_state(const struct duty *d)
 	       now.st_dev == d->state.st_dev && now.st_ino == d->state.st_ino;
 }
 
-/* Is the other end of the same user? */
-static bool is_ours(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == getuid();
-}
-
 static bool hand_out(const struct duty *d, int line)
 {
 	return socket_send(line, &d->start, sizeof(d->start), d->fds[FD_KEEPER].fd, MSG_DONTWAIT) ==
@@ -126,7 +117,7 @@ static void answer(struct duty *d)
 
 	if (line < 0)
 		return;
-	if (is_ours(line) && hand_out(d, line))
+	if (socket_peer_is(line, getuid()) && hand_out(d, line))
 		d->fds[FD_LINE].fd = line;
 	else
 		(void)close(line);
@@ -221,7 +212,7 @@ int caretaker_start(struct network *network, const struct vm *vm, struct error *
 
 	if (!can_be_kept(network))
 		return 0;
-	if (fstatat(vm->dir, "state.new", &d.state, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(vm->dir, STATE_NEW_DIR, &d.state, AT_SYMLINK_NOFOLLOW) < 0)
 		return error_errno(err, "cannot look at 'state.new'");
 	listener = vm_socket_listen(vm, place_new, err);
 	if (listener < 0)
@@ -330,7 +321,7 @@ int caretaker_take(struct network *network, const struct vm *vm, const struct ne
 	struct net_link *link = &network->cards[0].link;
 	int r = -ESTALE;
 
-	if (line < 0 || !is_ours(line) || !receive(line, &kept))
+	if (line < 0 || !socket_peer_is(line, getuid()) || !receive(line, &kept))
 		return 0;
 	*link = (struct net_link){ .sock = take_fd(&kept.sock), .watch = take_fd(&kept.watch) };
 	if (fits(&kept, start))

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
 #include "machine/qmp.h"
 #include "run/net_request.h"
 #include "run/session.h"
@@ -217,11 +218,7 @@ static void on_client(uv_poll_t *poll, int status, int events)
 /* manage.sock is 0600 in the VM's directory; whom we answer is checked all the same. */
 static bool may_ask(int client)
 {
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	return getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-	       (peer.uid == geteuid() || peer.uid == 0);
+	return socket_peer_is(client, geteuid()) || socket_peer_is(client, 0);
 }
 
 static void add_request(struct requests *requests, int client)

@@ -255,12 +255,18 @@ static void on_left(struct session *session, bool done)
 
 void suspend_start(struct session *session)
 {
+	struct suspending *suspending = &session->suspending;
 	struct errand *errand = &session->leaving;
 	struct error ignored = ERROR_INIT;
 
 	if (session->end != END_NOT_YET || session->guest_shut_down || errand->pid ||
-	    session->suspending.active)
+	    suspending->active)
 		return;
+	suspending->wanted = !wake_is_over(session);
+	if (suspending->wanted) {
+		wake_give_up(session);
+		return;
+	}
 	(void)puts("pausing VM to take a snapshot...");
 	errand->session = session;
 	errand->on_end = on_left;

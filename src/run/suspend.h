@@ -19,6 +19,7 @@ struct unplugged {
 
 /* A suspend that is under way, but waits for the guest, and the loop goes on. */
 struct suspending {
+	bool wanted; /* as soon as the guest is let alone (wake.h) */
 	bool active;
 	struct state_files files;
 	struct unplugged out;

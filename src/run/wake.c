@@ -9,15 +9,18 @@
 
 #include "run/wake.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "base/attr.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "run/detach.h"
 #include "run/mounts.h"
 #include "run/run.h"
 #include "run/session.h"
+#include "run/suspend.h"
 
 enum { CLOCK_MS = 60000, MOUNTS_MS = 60000 };
 
@@ -25,9 +28,20 @@ static const char *const set_clock[] = {
 	"sudo", "-n", "sh", "-c", "echo; read -r now && exec date -u -s \"@$now\" >/dev/null", NULL
 };
 
-static void on_mounted(struct session *session, bool done)
+/* Return: is it the end of it? */
+static bool is_given_up(struct session *session)
 {
 	if (session->end != END_NOT_YET)
+		return true;
+	if (!session->suspending.wanted)
+		return false;
+	suspend_start(session);
+	return true;
+}
+
+static void on_mounted(struct session *session, bool done)
+{
+	if (is_given_up(session))
 		return;
 	if (!done)
 		(void)fputs("the guest has not mounted its shared folders again\n", stderr);
@@ -52,7 +66,7 @@ void wake_folders(struct session *session)
 
 static void on_clock(struct session *session, bool done)
 {
-	if (session->end != END_NOT_YET)
+	if (is_given_up(session))
 		return;
 	if (!done)
 		(void)fputs(
@@ -89,4 +103,13 @@ void wake_guest(struct session *session)
 bool wake_is_over(const struct session *session)
 {
 	return !session->waking.pid && !session->mounting.pid;
+}
+
+void wake_give_up(struct session *session)
+{
+	const struct errand *both[] = { &session->waking, &session->mounting };
+
+	for (size_t i = 0; i < array_size(both); i++)
+		if (both[i]->pid > 0)
+			(void)kill(both[i]->pid, SIGKILL);
 }

@@ -16,5 +16,7 @@ void wake_guest(struct session *session);
 void wake_folders(struct session *session);
 /* Nothing of it is under way. */
 bool wake_is_over(const struct session *session);
+/* Have it over at once, as it is: the suspend that is wanted then begins. */
+void wake_give_up(struct session *session);
 
 #endif

@@ -25,7 +25,6 @@
 #include "store/qcow2.h"
 #include "store/vm.h"
 
-#define STATE_NEW "state.new"
 #define STATE_USED "state.used"
 static const char description[] = "state.json";
 
@@ -97,13 +96,13 @@ static int open_files(const struct vm *vm, const char *name, int flags, struct s
 
 int state_begin(const struct vm *vm, struct state_files *files, struct error *err)
 {
-	int r = fs_remove_tree(vm->dir, STATE_NEW, err);
+	int r = fs_remove_tree(vm->dir, STATE_NEW_DIR, err);
 
 	if (r < 0)
 		return r;
-	if (mkdirat(vm->dir, STATE_NEW, MODE_DIR) < 0)
-		return error_errno(err, "cannot make '%s'", STATE_NEW);
-	r = open_files(vm, STATE_NEW, O_RDWR | O_CREAT | O_EXCL, files, err);
+	if (mkdirat(vm->dir, STATE_NEW_DIR, MODE_DIR) < 0)
+		return error_errno(err, "cannot make '%s'", STATE_NEW_DIR);
+	r = open_files(vm, STATE_NEW_DIR, O_RDWR | O_CREAT | O_EXCL, files, err);
 	if (r < 0)
 		state_abandon(vm);
 	return r;
@@ -132,7 +131,7 @@ static int describe(const struct vm *vm, const struct state_files *files, struct
 {
 	auto_str text = STR_INIT;
 	auto_state again = STATE_INIT;
-	auto_fd dir = fs_open(vm->dir, STATE_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
+	auto_fd dir = fs_open(vm->dir, STATE_NEW_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, err);
 	struct stat st;
 	int r;
 
@@ -160,11 +159,11 @@ static int appear(const struct vm *vm, const struct state_files *files, struct e
 
 	if (fsync(files->device) < 0 || fsync(files->memory) < 0)
 		return error_errno(err, "cannot write the state");
-	r = fs_sync_dir(vm->dir, STATE_NEW, err);
+	r = fs_sync_dir(vm->dir, STATE_NEW_DIR, err);
 	if (r < 0)
 		return r;
-	if (renameat(vm->dir, STATE_NEW, vm->dir, STATE_DIR) < 0)
-		return error_errno(err, "cannot rename '%s'", STATE_NEW);
+	if (renameat(vm->dir, STATE_NEW_DIR, vm->dir, STATE_DIR) < 0)
+		return error_errno(err, "cannot rename '%s'", STATE_NEW_DIR);
 	return fs_sync_dir(vm->dir, ".", err);
 }
 
@@ -194,7 +193,7 @@ static void remove_quietly(const struct vm *vm, const char *name)
 
 void state_abandon(const struct vm *vm)
 {
-	remove_quietly(vm, STATE_NEW);
+	remove_quietly(vm, STATE_NEW_DIR);
 }
 
 /* --- taking it back --- */
@@ -300,7 +299,7 @@ int state_put_back(const struct vm *vm, struct error *err)
 void state_tidy(const struct vm *vm)
 {
 	remove_quietly(vm, STATE_USED);
-	remove_quietly(vm, STATE_NEW);
+	remove_quietly(vm, STATE_NEW_DIR);
 }
 
 int state_drop(const struct vm *vm, struct error *err)

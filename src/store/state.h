@@ -27,6 +27,7 @@ struct str;
 struct vm;
 
 #define STATE_DIR "state"
+#define STATE_NEW_DIR "state.new" /* until it is whole */
 
 enum { STATE_FILE_MAX = 8 * 1024 * 1024, STATE_PARTS_MAX = 512, STATE_TEXT_MAX = 1024 };
 
