@@ -9,10 +9,15 @@ does at a login, are no part of that: as root the agent sees a home, accounts an
 ordinary user of the tests has a home of his own in any case (scripts/as-user).
 """
 
+import fcntl
 import os
 import pathlib
+import pty
 import pwd
+import signal
+import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -92,3 +97,23 @@ def stage(running):
     stage = Stage(running)
     yield stage
     stage.end()
+
+
+def ends_at_a_new_size(stage):
+    """A command on a terminal that sees its size, then another one, and exits with 7. Return: exec's exit code."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c",
+                               "trap 'stty size; exit 7' WINCH; stty size; while :; do sleep 0.02; done",
+                               stdin=slave, stdout=slave, stderr=slave)
+    seen = b""
+    while b"33 99" not in seen:
+        seen += os.read(master, 4096)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 111, 0, 0))
+    child.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one
+    while b"44 111" not in seen:
+        seen += os.read(master, 4096)
+    code = child.wait(60)
+    os.close(master)
+    os.close(slave)
+    return code

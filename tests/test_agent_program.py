@@ -17,7 +17,7 @@ import threading
 
 import pytest
 
-from agent_stage import AGENT, running, stage  # noqa: F401 (fixtures)
+from agent_stage import AGENT, ends_at_a_new_size, running, stage  # noqa: F401 (fixtures)
 
 MAGIC = b"Linzer\r\x01"
 
@@ -86,21 +86,7 @@ def test_terminal_is_raw_and_restored(stage):
 
 
 def test_a_new_size_of_the_terminal_arrives(stage):
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c",
-                               "trap 'stty size; exit' WINCH; stty size; while :; do sleep 0.02; done",
-                               stdin=slave, stdout=slave, stderr=slave)
-    seen = b""
-    while b"33 99" not in seen:
-        seen += os.read(master, 4096)
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 111, 0, 0))
-    child.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one
-    while b"44 111" not in seen:
-        seen += os.read(master, 4096)
-    assert child.wait(30) == 0
-    os.close(master)
-    os.close(slave)
+    assert ends_at_a_new_size(stage) == 7
 
 
 def test_output_that_nobody_reads_ends_the_command(stage, tmp_path):

@@ -6,22 +6,17 @@ virtio-serial port is there all the time, and silent unless a test says so. Over
 """
 
 import contextlib
-import fcntl
 import itertools
 import os
-import pty
-import signal
 import socket
-import struct
 import subprocess
-import termios
 import threading
 import time
 
 import pytest
 
 import stock_agent
-from agent_stage import RELAY, Stage, running  # noqa: F401 (fixture)
+from agent_stage import RELAY, Stage, ends_at_a_new_size, running  # noqa: F401 (fixture)
 from conftest import ROOT
 
 LIMIT = 60  # seconds for what takes a moment
@@ -123,21 +118,7 @@ def test_a_megabyte_both_ways(stage):
 
 
 def test_a_terminal_and_its_new_size(stage):
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-    child = stage.linzer.start("exec", "-it", "vm", "sh", "-c",
-                               "trap 'stty size; exit 7' WINCH; stty size; while :; do sleep 0.02; done",
-                               stdin=slave, stdout=slave, stderr=slave)
-    seen = b""
-    while b"33 99" not in seen:
-        seen += os.read(master, 4096)
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 111, 0, 0))
-    child.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one
-    while b"44 111" not in seen:
-        seen += os.read(master, 4096)
-    assert child.wait(LIMIT) == 7
-    os.close(master)
-    os.close(slave)
+    assert ends_at_a_new_size(stage) == 7
 
 
 def test_its_address(stage):
