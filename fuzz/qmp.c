@@ -58,8 +58,29 @@ static void send_packets(int peer, const uint8_t *bytes, size_t len)
 		abort();
 }
 
+static void on_answer(void *arg, int result, const struct error *err)
+{
+	unsigned *answers = arg;
+
+	if ((result == 0) != (err->code == 0))
+		abort();
+	(*answers)++;
+}
+
+/* One whose answer is waited for, and one that nobody wants to hear of any more. */
+static int ask(struct qmp *qmp, unsigned answers[2], struct error *err)
+{
+	int r = qmp_ask(qmp, "screendump", json_object(), -1, on_answer, &answers[0], err);
+
+	if (r == 0)
+		r = qmp_ask(qmp, "device_del", NULL, STDERR_FILENO, on_answer, &answers[1], err);
+	qmp_forget(qmp, &answers[1]);
+	return r;
+}
+
 static void converse(struct qmp *qmp)
 {
+	unsigned answers[2] = { 0 };
 	struct error err = ERROR_INIT;
 	int r = qmp_handshake(qmp, LIMIT_MS, &err);
 
@@ -67,10 +88,14 @@ static void converse(struct qmp *qmp)
 		r = qmp_check_engine(qmp, &err);
 	if (r == 0)
 		r = qmp_post(qmp, "system_powerdown", &err);
+	if (r == 0)
+		r = ask(qmp, answers, &err);
 	while (r >= 0)
 		r = qmp_process(qmp, &err);
 	if (r == -ETIMEDOUT)
 		abort(); /* the peer has hung up: nothing to wait for */
+	if (answers[0] > 1 || answers[1])
+		abort(); /* asked once; forgotten */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
