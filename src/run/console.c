@@ -16,12 +16,19 @@
 static const char log_name[] = "console.log";
 static const char old_log_name[] = "console.log.1";
 
-static int open_log(struct console *console, struct error *err)
+/* @how: O_TRUNC, or 0 to go on with what is there. */
+static int open_log(struct console *console, int how, struct error *err)
 {
+	struct stat st;
+
 	console->log = fs_open(console->dir, log_name,
-			       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, err);
-	console->logged = 0;
-	return console->log < 0 ? console->log : 0;
+			       O_WRONLY | O_CREAT | how | O_APPEND | O_NOFOLLOW, err);
+	if (console->log < 0)
+		return console->log;
+	if (fstat(console->log, &st) < 0)
+		return error_errno(err, "cannot look at '%s'", log_name);
+	console->logged = (size_t)st.st_size;
+	return 0;
 }
 
 static void log_bytes(struct console *console, const char *bytes, size_t n)
@@ -31,7 +38,7 @@ static void log_bytes(struct console *console, const char *bytes, size_t n)
 	if (console->log >= 0 && console->logged + n > CONSOLE_LOG_MAX) {
 		(void)close(take_fd(&console->log));
 		(void)renameat(console->dir, log_name, console->dir, old_log_name);
-		if (open_log(console, &ignored) < 0)
+		if (open_log(console, O_TRUNC, &ignored) < 0)
 			console->log = -1;
 	}
 	/* a full disk costs the log, not the VM */
@@ -76,14 +83,15 @@ static int open_terminal(struct console *console, const char *path, struct error
 	return 0;
 }
 
-int console_open(struct console *console, const struct vm *vm, bool serial, const char *serial_path,
-		 struct error *err)
+int console_open(struct console *console, const struct vm *vm, bool goes_on, bool serial,
+		 const char *serial_path, struct error *err)
 {
 	int r;
 
 	console->dir = vm->dir;
-	(void)unlinkat(vm->dir, old_log_name, 0);
-	r = open_log(console, err);
+	if (!goes_on)
+		(void)unlinkat(vm->dir, old_log_name, 0);
+	r = open_log(console, goes_on ? 0 : O_TRUNC, err);
 	if (r < 0)
 		return r;
 	if (serial_path)

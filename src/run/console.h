@@ -35,12 +35,12 @@ struct console {
 	}
 
 /*
- * Open the log and the terminal. @serial: make a pty and print
- * "Successfully open pty /dev/pts/N"; @serial_path: use that terminal, or
- * E_FAILED "Failed to open PTY".
+ * Open the log and the terminal. @goes_on: a guest is resumed, and its log goes on. @serial: make a
+ * pty and print "Successfully open pty /dev/pts/N"; @serial_path: use that terminal, or E_FAILED
+ * "Failed to open PTY".
  */
-int console_open(struct console *console, const struct vm *vm, bool serial, const char *serial_path,
-		 struct error *err) must_use_;
+int console_open(struct console *console, const struct vm *vm, bool goes_on, bool serial,
+		 const char *serial_path, struct error *err) must_use_;
 /* Start to relay; takes @guest (a non-blocking stream socket) over. */
 int console_start(struct console *console, uv_loop_t *loop, int guest, struct error *err) must_use_;
 /* Close what is open; after the loop that console_start() was given has closed its handles. */

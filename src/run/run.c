@@ -14,8 +14,8 @@ static int run_session(struct session *session, struct error *err)
 	if (r == 0)
 		r = session_prepare_network(session, err);
 	if (r == 0)
-		r = console_open(&session->console, &session->vm, session->options->serial,
-				 session->options->serial_path, err);
+		r = console_open(&session->console, &session->vm, session->resume.active,
+				 session->options->serial, session->options->serial_path, err);
 	if (r == 0)
 		r = session_open_disks(session, err);
 	if (r == 0)
