@@ -289,7 +289,7 @@ def test_progress_on_a_terminal_into_the_vm(stage, tmp_path):
         until = time.monotonic() + 60
         while not any(path.stat().st_size for path in (tmp_path / "there").iterdir()):
             assert time.monotonic() < until
-        while "MB copied, " not in terminal.output:
+        while "copying: " not in terminal.output:
             assert time.monotonic() < until
             os.kill(stage.agent.pid, signal.SIGSTOP)
             terminal.read(0.3)

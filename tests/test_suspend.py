@@ -268,6 +268,8 @@ def test_a_policy_cuts_what_was_open(sleeper):
     assert ssh.goes_on()
     sleeper.goes_on()
     assert sleeper.sh("tail -n 1 /dev/shm/heard") == "allowed\n"
+    sleeper.suspended()
+    sleeper.run()  # without these rules
 
 
 def test_a_state_that_does_not_fit_is_kept(sleeper):

@@ -26,7 +26,7 @@
 #include "store/state.h"
 #include "store/vm.h"
 
-enum { LOOK_MS = 60 * 1000, ANSWER_S = 10, FRAME_MAX = 70000, QUEUE_MAX = 4096 };
+enum { LOOK_MS = 60 * 1000, ANSWER_S = 10, FRAME_MAX = 70000, QUEUE_MAX = 4096, SETTLE_MS = 2000 };
 
 static const char place_new[] = STATE_NEW_DIR "/network", place[] = STATE_DIR "/network";
 
@@ -179,9 +179,11 @@ static noreturn_ void live(struct duty *d)
 
 /* --- who suspends --- */
 
-static bool can_be_kept(const struct network *network)
+/* An answer that came late would be taken for that to the one who resumes. */
+static bool can_be_kept(struct network *network)
 {
-	return network->card_count == 1 && network->mode != NET_BRIDGED && network->job_count == 0;
+	return network->card_count == 1 && network->mode != NET_BRIDGED &&
+	       network_settle(network, SETTLE_MS);
 }
 
 static int start(struct caretaker *caretaker, struct duty *d, struct error *err)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/network.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "net/filter_text.h"
 #include "net/policy_message.h"
 #include "net/softnet.h"
@@ -307,23 +310,49 @@ static void on_leased(struct network_card *card, const struct net_message *messa
 	network->events.leased(network->events.arg, card);
 }
 
+/* One message of the keeper's, if there is one. Return: is it to be trusted yet? */
+static bool hear(struct network_card *card)
+{
+	struct error ignored = ERROR_INIT;
+	struct net_message message;
+	int r = net_link_receive(&card->link, &message, &ignored);
+
+	if (r > 0 && message.kind == NET_LEASED)
+		on_leased(card, &message);
+	else if (r > 0)
+		on_answer(card, &message);
+	return r >= 0;
+}
+
 static void on_card(uv_poll_t *poll, int status, int events)
 {
 	struct network_card *card = poll->data;
-	struct network *network = card->network;
-	struct error err = ERROR_INIT;
-	struct net_message message;
-	int r = status < 0 ? -1 : net_link_receive(&card->link, &message, &err);
 
 	(void)events;
-	if (r < 0) {
-		(void)uv_poll_stop(poll);
-		network->events.gone(network->events.arg);
-	} else if (r > 0 && message.kind == NET_LEASED) {
-		on_leased(card, &message);
-	} else if (r > 0) {
-		on_answer(card, &message);
+	if (status >= 0 && hear(card))
+		return;
+	(void)uv_poll_stop(poll);
+	card->network->events.gone(card->network->events.arg);
+}
+
+bool network_settle(struct network *network, unsigned limit_ms)
+{
+	uint64_t end = clock_ms() + limit_ms, now = end - limit_ms;
+
+	while (network->jobs && now < end) {
+		struct pollfd cards[PLAN_NICS_MAX];
+
+		for (size_t i = 0; i < network->card_count; i++)
+			cards[i] = (struct pollfd){ .fd = network->cards[i].link.sock,
+						    .events = POLLIN };
+		if (poll(cards, network->card_count, (int)(end - now)) < 0 && errno != EINTR)
+			return false;
+		for (size_t i = 0; i < network->card_count; i++)
+			if (cards[i].revents && !hear(&network->cards[i]))
+				return false;
+		now = clock_ms();
 	}
+	return !network->job_count;
 }
 
 int network_watch(struct network *network, uv_loop_t *loop, const struct network_events *events,

@@ -117,6 +117,11 @@ int network_add_card(struct network *network, const struct net_start *start,
 /* Listen to the keepers. */
 int network_watch(struct network *network, uv_loop_t *loop, const struct network_events *events,
 		  struct error *err) must_use_;
+/*
+ * Wait for the jobs' ends, outside of the loop, at most @limit_ms. Return: there is none left, and
+ * no keeper owes an answer.
+ */
+bool network_settle(struct network *network, unsigned limit_ms);
 /* Take all down; waits. Jobs end without a word. The loop has closed its handles. */
 void network_stop(struct network *network);
 

@@ -343,6 +343,27 @@ static void test_more_from_the_end(void **state)
 	assert_int_equal(f->network.job_count, 0);
 }
 
+/* Whoever ends asks for the answers that are on their way, and for nothing new. */
+static void test_settles(void **state)
+{
+	struct fixture *f = *state;
+	const struct net_message counted = { .magic = NET_MAGIC, .kind = NET_COUNTED };
+
+	assert_true(network_settle(&f->network, 0));
+	assert_int_equal(network_count(&f->network, on_done, f, &f->err), 0);
+	assert_int_equal(network_count(&f->network, on_done, f, &f->err), 0);
+	for (int card = 0; card < CARDS; card++)
+		for (int job = 0; job < 2; job++)
+			assert_int_equal(send(f->keepers[card], &counted, sizeof(counted), 0),
+					 sizeof(counted));
+	assert_true(network_settle(&f->network, 60000));
+	assert_int_equal(f->done, 2);
+	assert_int_equal(network_count(&f->network, on_done, f, &f->err), 0);
+	assert_false(network_settle(&f->network, 10));
+	(void)close(take_fd(&f->keepers[0]));
+	assert_false(network_settle(&f->network, 60000));
+}
+
 static void test_unasked(void **state)
 {
 	struct fixture *f = *state;
@@ -372,6 +393,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mistakes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_queue_is_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_more_from_the_end, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_settles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unasked, set_up, tear_down),
 	};
 
