@@ -395,7 +395,9 @@ def test_inspect_of_nothing(oci, fake):
 def test_inspect_of_a_local_vm(oci):
     new_vm(oci, "vm")
     done = oci("inspect", "vm")
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    first, help_line = done.stderr.splitlines()
+    assert (done.returncode, first) == (1, "failed to parse remote name: unexpected end (character 3)")
+    assert help_line.startswith("Help:  An image is called HOST/NAMESPACE")
 
 
 def test_inspect_format(oci):
