@@ -54,8 +54,10 @@ def picture(linzer):
         "tables": nft_tables(),
         "routes": subprocess.check_output(["ip", "route", "show", "table", "all"], text=True),
         "neighbours": subprocess.check_output(["ip", "neigh"], text=True),
+        # an engine is asked once what it has
         "files": sorted(str(p.relative_to(linzer.home)) for p in linzer.home.rglob("*")
-                        if p.name not in (".accessed", "console.log", "run.log", "efivars.fd", "last-ip", ".lock")),
+                        if not p.match("cache/engine-*") and p.name not in
+                        (".accessed", "console.log", "run.log", "efivars.fd", "last-ip", ".lock")),
         "uids": [p for p in pathlib.Path("/run/linzer/uid").glob("*") if locked(p)],
         "forwarding": pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(),
     }
