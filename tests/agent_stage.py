@@ -117,3 +117,13 @@ def ends_at_a_new_size(stage):
     os.close(master)
     os.close(slave)
     return code
+
+
+def goes_with_its_client(stage, tmp_path):
+    """A command whose client is killed; returns when it has ended."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    client = stage.linzer.start("exec", "vm", "sh", "-c", f"exec sleep 600 > {fifo}")
+    with open(fifo, "rb") as ends_with_the_command:
+        client.kill()
+        assert ends_with_the_command.read() == b""

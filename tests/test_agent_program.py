@@ -17,7 +17,7 @@ import threading
 
 import pytest
 
-from agent_stage import AGENT, ends_at_a_new_size, running, stage  # noqa: F401 (fixtures)
+from agent_stage import AGENT, ends_at_a_new_size, goes_with_its_client, running, stage  # noqa: F401 (fixtures)
 
 MAGIC = b"Linzer\r\x01"
 
@@ -139,12 +139,7 @@ def test_a_stalled_client_delays_no_other(stage):
 
 
 def test_a_client_that_goes_hangs_up_its_command(stage, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    client = stage.linzer.start("exec", "vm", "sh", "-c", f"exec sleep 600 > {fifo}")
-    with open(fifo, "rb") as ends_with_the_command:
-        client.kill()
-        assert ends_with_the_command.read() == b""
+    goes_with_its_client(stage, tmp_path)
 
 
 def test_agent_that_dies_and_comes_back(stage):
