@@ -103,7 +103,7 @@ static int place_fds(const struct process_spec *spec, int *moved, int report)
 	return report;
 }
 
-static void default_signals(void)
+void process_default_signals(void)
 {
 	sigset_t none;
 
@@ -115,7 +115,7 @@ static void default_signals(void)
 
 static noreturn_ void child(const struct process_spec *spec, int *moved, int report, pid_t parent)
 {
-	default_signals();
+	process_default_signals();
 	report = place_fds(spec, moved, report);
 	if (spec->new_session)
 		(void)setsid();

@@ -52,6 +52,9 @@ int process_start(const struct process_spec *spec, pid_t *pid, struct error *err
 /* fork(2) such that no handler of this process runs in the child, whose signals are all blocked
  * until it unblocks them. */
 pid_t process_fork(void) must_use_;
+/* After fork(): every signal does what it does by default, and none is blocked. Async-signal-safe.
+ */
+void process_default_signals(void);
 /* pthread_create(3) of a thread that hears no signals: they are the main thread's. E_FAILED. */
 int process_start_thread(pthread_t *thread, void *(*run)(void *), void *arg,
 			 struct error *err) must_use_;

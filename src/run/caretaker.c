@@ -72,16 +72,11 @@ static void close_others(const struct duty *d)
 
 static void part_from_run(const struct duty *d)
 {
-	sigset_t none;
-
-	for (int s = 1; s < NSIG; s++)
-		(void)signal(s, SIG_DFL);
-	(void)sigemptyset(&none);
 	(void)setsid();
+	process_default_signals();
 	(void)!chdir("/");
 	(void)prctl(PR_SET_NAME, "linzer-suspend");
 	close_others(d);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Without it we only look now and then. */
