@@ -244,3 +244,19 @@ def test_the_stage_is_not_the_home_of_whoever_runs_the_tests(stage):
     home = stage.etc.with_name("user")
     (home / ".profile").write_text("export OWN=profile\n")
     assert stage.exec("vm", "sh", "-c", "echo $HOME $OWN; pwd").stdout == f"{home} profile\n{home}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's accounts are replaced (agent_stage.py)")
+def test_a_profile_changed_while_it_is_read_is_read_again(stage):
+    home = stage.etc.with_name("user")
+    os.mkfifo(home / "go")
+    (home / ".profile").write_text("read word < ~/go; export OWN=before\n")
+    first = stage.linzer.start("exec", "vm", "sh", "-c", "echo $OWN", stdout=subprocess.PIPE, text=True)
+    with open(home / "go", "w") as go:  # the shell that reads it has come this far
+        (home / ".profile").write_text("export OWN=after\n")
+        second = stage.linzer.start("exec", "vm", "sh", "-c", "echo $OWN", stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.5)
+        go.write("\n")
+    assert second.communicate(timeout=60)[0] == "after\n"
+    assert first.communicate(timeout=60)[0] in ("before\n", "after\n")

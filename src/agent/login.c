@@ -297,14 +297,19 @@ static void use_captured(struct login *login)
 
 /* ---- asking the shell ---- */
 
+/* Not those who came after a file was changed that the shell may have read before. */
 static void call_waiters(struct login *login)
 {
-	while (login->waiters && login->known) {
-		struct login_waiter *waiter = login->waiters;
+	struct login_waiter *waiter = login->waiters;
 
-		login->waiters = waiter->next;
-		waiter->waiting = false;
+	while (waiter) {
+		if (waiter->print != login->fingerprint) {
+			waiter = waiter->next;
+			continue;
+		}
+		login_cancel(login, waiter);
 		waiter->ready(waiter);
+		waiter = login->waiters; /* the call may have changed the list */
 	}
 }
 
@@ -319,6 +324,8 @@ static void end_shell(struct login *login)
 	login->shell = 0;
 }
 
+static void ask(struct login *login, uint64_t print);
+
 static void shell_done(struct login *login)
 {
 	end_shell(login);
@@ -326,6 +333,8 @@ static void shell_done(struct login *login)
 	login->fingerprint = login->shell_fingerprint;
 	login->known = true;
 	call_waiters(login);
+	if (login->waiters && !login->shell)
+		ask(login, fingerprint(login));
 }
 
 static void shell_output(struct watch *watch, uint32_t events unused_)
@@ -400,25 +409,32 @@ static void start_shell(struct login *login, uint64_t print)
 	loop_timer(login->loop, &login->timeout, CAPTURE_MS);
 }
 
+/* For all who wait. */
+static void ask(struct login *login, uint64_t print)
+{
+	for (struct login_waiter *waiter = login->waiters; waiter; waiter = waiter->next)
+		waiter->print = print;
+	login->known = false;
+	start_shell(login, print);
+	if (login->shell)
+		return;
+	use_captured(login); /* no process to be had: the command will say so */
+	login->fingerprint = print;
+	call_waiters(login);
+}
+
 void login_wait(struct login *login, struct login_waiter *waiter)
 {
-	uint64_t print = fingerprint(login);
-
-	if (login->known && login->fingerprint == print) {
+	waiter->print = fingerprint(login);
+	if (login->known && login->fingerprint == waiter->print) {
 		waiter->ready(waiter);
 		return;
 	}
-	if (!login->shell)
-		start_shell(login, print);
-	if (!login->shell) { /* no process to be had: the command will say so */
-		use_captured(login);
-		waiter->ready(waiter);
-		return;
-	}
-	login->known = false;
 	waiter->waiting = true;
 	waiter->next = login->waiters;
 	login->waiters = waiter;
+	if (!login->shell)
+		ask(login, waiter->print);
 }
 
 void login_cancel(struct login *login, struct login_waiter *waiter)

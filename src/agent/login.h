@@ -10,6 +10,7 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attr.h"
@@ -38,6 +39,7 @@ const struct login_user *login_user(const struct login *login);
 struct login_waiter {
 	void (*ready)(struct login_waiter *waiter);
 	struct login_waiter *next;
+	uint64_t print; /* of the files, as it may see them */
 	bool waiting;
 };
 
