@@ -72,9 +72,12 @@ class Linzer:
         options.setdefault("stdin", subprocess.DEVNULL)
         if "input" in options:
             del options["stdin"]
-        done = subprocess.run([*self.before, self.program(program), *map(str, args)], capture_output=True,
-                              text=options.pop("text", True), timeout=timeout,
-                              env=self.environment(**(env or {})), **options)
+        try:
+            done = subprocess.run([*self.before, self.program(program), *map(str, args)], capture_output=True,
+                                  text=options.pop("text", True), timeout=timeout,
+                                  env=self.environment(**(env or {})), **options)
+        except subprocess.TimeoutExpired as expired:
+            raise AssertionError(f"{expired}\n{self.traces()}") from None
         if check:
             assert done.returncode == 0, (args, done.returncode, done.stdout, done.stderr)
         return done
@@ -96,6 +99,15 @@ class Linzer:
 
     def vm(self, name):
         return self.home / "vms" / name
+
+    def traces(self):
+        """What the VMs of the home left to be read: for whoever wonders what did not come to an end."""
+        logs = [path for path in sorted(self.home.glob("vms/*/*.log")) if path.stat().st_size]
+        engines = subprocess.run(["ps", "-eLo", "pid,tid,stat,time,wchan:24,comm"], capture_output=True, text=True).stdout
+        return "\n".join([*(f"--- {path.parent.name}/{path.name}\n" + path.read_bytes()[-4000:].decode(errors="replace")
+                            for path in logs),
+                          "--- threads", *(line for line in engines.splitlines() if "TID" in line or "qemu" in line or
+                                           "CPU " in line or "linzer" in line)])
 
     def end(self):
         for child in self.children:

@@ -38,7 +38,7 @@ def run(linzer, name, *options, **how):
     """Start it; where the host cannot dial a guest by its address, with a port that leads to sshd."""
     if FORM == "none":
         options = (f"--net-softnet-expose={next(PORTS)}:22", *options)
-    linzer("run", "--wait-ready", *options, name, check=True, timeout=3 * BOOT, **how)
+    linzer("run", "--wait-ready", *options, name, check=True, timeout=BOOT, **how)
 
 
 def login(linzer, name, user, key):
@@ -59,7 +59,7 @@ def login(linzer, name, user, key):
 
 def settled(linzer, name):
     """Until cloud-init is done with this boot; what it says."""
-    return linzer("exec", name, "sudo", "cloud-init", "status", "--wait", timeout=3 * BOOT).stdout.strip().split()[-1]
+    return linzer("exec", name, "sudo", "cloud-init", "status", "--wait", timeout=BOOT).stdout.strip().split()[-1]
 
 
 def shell(linzer, name, script):
