@@ -89,6 +89,7 @@ def clouds(image_home, tmp_path_factory):
         subprocess.run(["qemu-img", "convert", "-O", "qcow2", "-c", image_home / "vms/cloud/disk.img", image], check=True)
         program = Linzer(home, tmp_path_factory.mktemp("names"))
         program("create", "--from-image", image, "cloud", check=True, timeout=600)
+        program("set", "cloud", "--cpu", 2, "--memory", 1024, check=True)  # as much as the other guests have
         image.unlink()
         yield program
         for name in program("list", "--quiet").stdout.split():

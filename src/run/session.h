@@ -6,6 +6,7 @@
  * One VM's run, from claim to teardown. Each stage is a file of its own and
  * leaves the session in a state that run_session_release() can take down:
  *
+ *   session.c    made, and taken down in the reverse order
  *   claim.c      the VM is ours: running lock, MACs, pending config
  *   cards.c      its network's rules are compiled; its cards, in launch.c's time
  *   disks.c      its disks are open; cloud_seed.c
