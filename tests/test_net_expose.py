@@ -163,6 +163,15 @@ def test_taken_port_is_one_clear_error(lab):
     assert says(dial(lab))
 
 
+def test_port_of_one_that_is_ending_is_waited_for(lab):
+    """As the talker's is, whose keeper was killed."""
+    ending = lab.socket("host", *TCP, bind=("0.0.0.0", PORT))
+    ending.listen()
+    threading.Timer(0.5, ending.close).start()
+    exposing(lab)
+    assert says(dial(lab))
+
+
 def test_port_is_free_again_at_once(lab):
     """Though a connection of the last VM is still in TIME_WAIT."""
     keeper = exposing(lab)

@@ -5,9 +5,24 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
-enum { BACKLOG = 128 };
+enum { BACKLOG = 128, PATIENCE_MS = 1000, PAUSE_MS = 10 };
+
+/* The talker of a keeper that was killed a moment ago has its port until it has ended, too. */
+static int bind_patiently(int fd, const struct sockaddr_in *address)
+{
+	uint64_t deadline = clock_ms() + PATIENCE_MS;
+
+	while (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+	       listen(fd, BACKLOG) < 0) {
+		if (errno != EADDRINUSE || clock_ms() > deadline)
+			return -1;
+		clock_sleep_ms(PAUSE_MS);
+	}
+	return 0;
+}
 
 static int listen_on(uint16_t port, struct error *err)
 {
@@ -20,8 +35,7 @@ static int listen_on(uint16_t port, struct error *err)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
 		return error_errno(err, "cannot make a socket");
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, BACKLOG) < 0)
+	if (bind_patiently(fd, &address) < 0)
 		return error_errno(err, "cannot expose port %u of the host", port);
 	return take_fd(&fd);
 }
