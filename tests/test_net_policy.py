@@ -541,6 +541,19 @@ def test_open_udp_flow_is_cut_or_goes_on(lab):
     assert arrives(other, lambda: guest.send(udp(guest.address, 5555, far(1), 7778, b"2"))) == second
 
 
+def test_of_many_flows_those_that_are_closed_now_are_cut(lab):
+    """More than are listed or cut with one message."""
+    keeper = start(lab)
+    for n in range(5000):
+        keeper.guest.send(udp(keeper.address, 20000 + n, far(1 + n % 2), 7777, b"1"))
+
+    def flows(target):
+        return len([line for line in conntrack(lab) if f"src={keeper.address} dst={target} " in line])
+    assert (flows(far(1)), flows(far(2))) == (2500, 2500)
+    change(keeper, policy([rule(0, OUT, remote=f"{far(2)}/32")]))
+    assert (flows(far(1)), flows(far(2))) == (2500, 0)
+
+
 def test_ping_is_cut(lab):
     keeper = start(lab)
     assert keeper.guest.pings(WORLD)

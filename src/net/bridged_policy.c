@@ -10,6 +10,7 @@
 #include "net/netdev_flows.h"
 #include "net/network.h"
 #include "net/nft.h"
+#include "net/policy_index.h"
 
 enum { CUT_TRIES = 20 };
 
@@ -33,8 +34,8 @@ static bool is_host(const struct rtnl_addresses *hosts, struct in_addr address)
 }
 
 /* Would the policy open it? */
-static bool is_passed(const struct bridged *card, const struct rtnl_addresses *hosts,
-		      const struct rules_flow *flow)
+static bool is_passed(const struct bridged *card, const struct policy_index *index,
+		      const struct rtnl_addresses *hosts, const struct rules_flow *flow)
 {
 	const struct policy_flow f = {
 		.direction = flow->direction,
@@ -46,7 +47,7 @@ static bool is_passed(const struct bridged *card, const struct rtnl_addresses *h
 		.guest_port = flow->protocol == IPPROTO_ICMP ? 0 : flow->guest_port,
 	};
 
-	return policy_passes(&card->policy, &f);
+	return policy_index_passes(index, &f);
 }
 
 /* Append the open flows that the policy would not open. */
@@ -54,12 +55,14 @@ static int find_refused(struct bridged *card, struct rules_flows *refused, struc
 {
 	cleanup_(rtnl_addresses_release) struct rtnl_addresses hosts = VEC_INIT;
 	cleanup_(rules_flows_release) struct rules_flows flows = VEC_INIT;
+	auto_policy_index index = POLICY_INDEX_INIT;
 	int r = rtnl_list_addresses(&card->nl, &hosts, err);
 
+	policy_index_make(&index, &card->policy);
 	if (r == 0)
 		r = netdev_flows_list(&card->netfilter, card->name, &flows, err);
 	for (size_t i = 0; r == 0 && i < flows.len; i++)
-		if (!is_passed(card, &hosts, &flows.items[i]))
+		if (!is_passed(card, &index, &hosts, &flows.items[i]))
 			rules_flows_add(refused, flows.items[i]);
 	return r;
 }

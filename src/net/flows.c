@@ -5,7 +5,7 @@
  * Linux 5.8), so that a busy host's other flows cost nothing here. The answers' source is whom
  * the flow reached. Each dump walks the whole table, empty places too, some milliseconds: where few
  * flows are in it, one dump of all of them is cheaper than two. Flows are deleted by their first
- * tuple and their identity, after the dump.
+ * tuple and their identity, after the dump, many with one call.
  */
 
 #include "net/flows.h"
@@ -18,36 +18,30 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/vec.h"
+#include "base/str.h"
 #include "net/netfilter.h"
 
 enum {
 	FEW = 4096, /* flows on the host */
 	REQUEST_MAX = 512,
 	TUPLE_MAX = 192,
+	BATCH_SIZE = 16 * 1024, /* bytes of requests in one send */
 	/* net/netfilter/nf_internals.h of the kernel: what CTA_FILTER_ORIG_FLAGS may name */
 	BY_SOURCE = 1,
 };
-
-/* One that is to go: its tuple as the kernel gave it. */
-struct doomed {
-	uint8_t tuple[TUPLE_MAX];
-	uint16_t tuple_len;
-	uint32_t id; /* network byte order */
-};
-DEFINE_VEC(doomed_flows, struct doomed)
 
 struct review {
 	struct netfilter *netfilter;
 	struct in_addr guest;
 	flows_judge *judge;
 	void *arg;
-	struct doomed_flows doomed;
+	struct str deletions; /* requests, to be sent when the dump is over */
+	int count; /* of them */
 };
 
 static void review_release(struct review *r)
 {
-	doomed_flows_release(&r->doomed);
+	str_release(&r->deletions);
 }
 
 /* One direction. */
@@ -140,11 +134,25 @@ static struct flow flow_of(const struct entry *e)
 	};
 }
 
+static void add_deletion(struct review *r, const struct entry *e)
+{
+	struct netfilter unsent = NETFILTER_INIT; /* it has its number when it is sent */
+	char bytes[REQUEST_MAX] = { 0 };
+	struct nlmsghdr *header =
+		netfilter_begin(&unsent, bytes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE,
+				0, AF_INET);
+
+	mnl_attr_put(header, CTA_TUPLE_ORIG | NLA_F_NESTED, mnl_attr_get_payload_len(e->tuple),
+		     mnl_attr_get_payload(e->tuple));
+	mnl_attr_put_u32(header, CTA_ID, e->id);
+	str_add(&r->deletions, header, header->nlmsg_len);
+	r->count++;
+}
+
 static int judge_entry(const struct nlmsghdr *header, void *arg)
 {
 	struct review *r = arg;
 	struct entry e = { .has_id = false };
-	struct doomed doomed = { .tuple_len = 0 };
 	struct flow flow;
 
 	if (mnl_attr_parse(header, sizeof(struct nfgenmsg), read_entry, &e) < 0)
@@ -154,24 +162,20 @@ static int judge_entry(const struct nlmsghdr *header, void *arg)
 		return MNL_CB_OK;
 	if (flow.source.s_addr != r->guest.s_addr && flow.target.s_addr != r->guest.s_addr)
 		return MNL_CB_OK;
-	if (!r->judge(r->arg, &flow))
-		return MNL_CB_OK;
-	doomed.tuple_len = mnl_attr_get_payload_len(e.tuple);
-	memcpy(doomed.tuple, mnl_attr_get_payload(e.tuple), doomed.tuple_len);
-	doomed.id = e.id;
-	doomed_flows_add(&r->doomed, doomed);
+	if (r->judge(r->arg, &flow))
+		add_deletion(r, &e);
 	return MNL_CB_OK;
 }
 
-static struct nlmsghdr *begin(struct review *r, void *bytes, uint16_t type, uint16_t flags)
+static struct nlmsghdr *begin_dump(struct review *r, void *bytes)
 {
-	return netfilter_begin(r->netfilter, bytes, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type),
-			       flags, AF_INET);
+	return netfilter_begin(r->netfilter, bytes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET,
+			       NLM_F_DUMP, AF_INET);
 }
 
-static int talk(struct review *r, const struct nlmsghdr *header, mnl_cb_t each)
+static int dump(struct review *r, const struct nlmsghdr *header)
 {
-	return netfilter_talk(r->netfilter, header, header->nlmsg_len, each, r);
+	return netfilter_talk(r->netfilter, header, header->nlmsg_len, judge_entry, r);
 }
 
 /* Numbers of the table as a whole. */
@@ -224,7 +228,7 @@ static int list_all(struct review *r)
 {
 	char bytes[REQUEST_MAX] = { 0 };
 
-	return talk(r, begin(r, bytes, IPCTNL_MSG_CT_GET, NLM_F_DUMP), judge_entry);
+	return dump(r, begin_dump(r, bytes));
 }
 
 /* @direction: whose source is the guest, CTA_TUPLE_ORIG or CTA_TUPLE_REPLY. */
@@ -232,7 +236,7 @@ static int list_from(struct review *r, uint16_t direction)
 {
 	bool asked = direction == CTA_TUPLE_ORIG;
 	char bytes[REQUEST_MAX] = { 0 };
-	struct nlmsghdr *header = begin(r, bytes, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
+	struct nlmsghdr *header = begin_dump(r, bytes);
 	struct nlattr *tuple = mnl_attr_nest_start(header, direction);
 	struct nlattr *inner = mnl_attr_nest_start(header, CTA_TUPLE_IP);
 
@@ -243,20 +247,53 @@ static int list_from(struct review *r, uint16_t direction)
 	mnl_attr_put_u32(header, CTA_FILTER_ORIG_FLAGS, asked ? BY_SOURCE : 0);
 	mnl_attr_put_u32(header, CTA_FILTER_REPLY_FLAGS, asked ? 0 : BY_SOURCE);
 	mnl_attr_nest_end(header, inner);
-	return talk(r, header, judge_entry);
+	return dump(r, header);
 }
 
-static int delete_one(struct review *r, const struct doomed *d)
+/* The request at @at of r->deletions. */
+static struct nlmsghdr *deletion(const struct review *r, size_t at)
 {
-	char bytes[REQUEST_MAX] = { 0 };
-	struct nlmsghdr *header = begin(r, bytes, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
-	int code;
+	return (void *)(r->deletions.ptr + at);
+}
 
-	mnl_attr_put(header, CTA_TUPLE_ORIG | NLA_F_NESTED, d->tuple_len, d->tuple);
-	mnl_attr_put_u32(header, CTA_ID, d->id);
-	code = talk(r, header, NULL);
-	/* it ended meanwhile */
-	return code == -ENOENT ? 0 : code;
+/* Send those from @at to @end, of which the one at @last is answered; the others if they fail. */
+static int send_deletions(struct review *r, size_t at, size_t last, size_t end)
+{
+	deletion(r, last)->nlmsg_flags |= NLM_F_ACK;
+	deletion(r, last)->nlmsg_seq = ++r->netfilter->sequence;
+	return netfilter_talk(r->netfilter, r->deletions.ptr + at, end - at, NULL, r);
+}
+
+static int delete_singly(struct review *r, size_t at, size_t end)
+{
+	while (at < end) {
+		size_t next = at + deletion(r, at)->nlmsg_len;
+		int code = send_deletions(r, at, at, next);
+
+		if (code < 0 && code != -ENOENT)
+			return code;
+		at = next;
+	}
+	return 0;
+}
+
+/* What ended meanwhile is no failure, but may hide one of the same batch: that is sent again. */
+static int delete_all(struct review *r)
+{
+	size_t at = 0, last = 0, end = 0;
+	int code = 0;
+
+	while (code == 0 && at < r->deletions.len) {
+		while (end < r->deletions.len && end - at < BATCH_SIZE) {
+			last = end;
+			end += deletion(r, end)->nlmsg_len;
+		}
+		code = send_deletions(r, at, last, end);
+		if (code == -ENOENT)
+			code = delete_singly(r, at, end);
+		at = end;
+	}
+	return code;
 }
 
 static int list(struct review *r)
@@ -276,14 +313,14 @@ int flows_review(struct netfilter *nf, struct in_addr guest, flows_judge *judge,
 		 struct error *err)
 {
 	cleanup_(review_release) struct review r = {
-		.netfilter = nf, .guest = guest, .judge = judge, .arg = arg, .doomed = VEC_INIT
+		.netfilter = nf, .guest = guest, .judge = judge, .arg = arg, .deletions = STR_INIT
 	};
 	int code = list(&r);
 
-	for (size_t i = 0; code == 0 && i < r.doomed.len; i++)
-		code = delete_one(&r, &r.doomed.items[i]);
 	if (code == 0)
-		return (int)r.doomed.len;
+		code = delete_all(&r);
+	if (code == 0)
+		return r.count;
 	errno = -code;
 	return error_errno(err, "cannot review the open connections");
 }

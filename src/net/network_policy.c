@@ -14,49 +14,24 @@
 #include "base/error.h"
 #include "net/flows.h"
 #include "net/nft.h"
+#include "net/policy_index.h"
+#include "net/remotes.h"
 
 enum { DNS_PORT = 53, PROTOCOL_TCP = IPPROTO_TCP, PROTOCOL_UDP = IPPROTO_UDP };
 
 /* A review of the guest's open flows. */
 struct review {
 	struct network *net;
-	struct rtnl_links links;
-	bool listed; /* the links are, from the first flow that asks */
-	bool broken; /* a route could not be looked up: what is not known goes */
-	bool *used; /* of each granted address, or NULL */
+	struct remotes remotes;
+	struct policy_index index;
 };
 
 static void review_release(struct review *r)
 {
-	rtnl_links_release(&r->links);
+	remotes_release(&r->remotes);
+	policy_index_release(&r->index);
 }
 #define auto_review cleanup_(review_release) struct review
-
-static bool is_tap(struct review *r, unsigned index)
-{
-	struct error ignored = ERROR_INIT;
-
-	if (!r->listed && rtnl_list_links(&r->net->nl, &r->links, &ignored) < 0)
-		r->broken = true;
-	r->listed = true;
-	for (size_t i = 0; i < r->links.len; i++)
-		if (r->links.items[i].index == index)
-			return r->links.items[i].group == RULES_GROUP;
-	return false;
-}
-
-/* Where packets to @address go, as the filter tells it: by the route. */
-static enum policy_remote kind_of(struct review *r, struct in_addr address)
-{
-	struct error ignored = ERROR_INIT;
-	struct rtnl_route route;
-	int found = rtnl_find_route(&r->net->nl, address, &route, &ignored);
-
-	r->broken |= found < 0;
-	if (found > 0 && route.local)
-		return POLICY_HOST;
-	return found > 0 && is_tap(r, route.index) ? POLICY_GUESTS : POLICY_WORLD;
-}
 
 static struct policy_flow from_guest(struct review *r, const struct flow *flow, bool out)
 {
@@ -69,7 +44,7 @@ static struct policy_flow from_guest(struct review *r, const struct flow *flow, 
 		.guest_port = out ? flow->source_port : flow->target_port,
 	};
 
-	f.kind = kind_of(r, f.remote);
+	f.kind = remotes_kind(&r->remotes, f.remote);
 	f.named = granted_has(&r->net->granted, f.remote);
 	return f;
 }
@@ -92,15 +67,20 @@ static bool is_refused(void *arg, const struct flow *flow)
 
 	if (out && is_dns(r->net, flow))
 		return false;
-	r->broken = false;
+	r->remotes.broken = false;
 	f = from_guest(r, flow, out);
-	return r->broken || (!out && f.kind == POLICY_WORLD) || !policy_passes(&r->net->policy, &f);
+	if (r->remotes.broken) /* what is not known goes */
+		return true;
+	return (!out && f.kind == POLICY_WORLD) || !policy_index_passes(&r->index, &f);
 }
 
 int network_cut_flows(struct network *net, struct error *err)
 {
-	auto_review r = { .net = net, .links = VEC_INIT };
-	int code = flows_review(&net->netfilter, net->guest.address, is_refused, &r, err);
+	auto_review r = { .net = net, .remotes = REMOTES_INIT(&net->nl) };
+	int code;
+
+	policy_index_make(&r.index, &net->policy);
+	code = flows_review(&net->netfilter, net->guest.address, is_refused, &r, err);
 
 	return code < 0 ? code : 0;
 }
@@ -193,15 +173,21 @@ int network_grant(struct network *net, size_t name, const struct in_addr *addres
 	return r < 0 && !full ? r : 0;
 }
 
-/* flows_judge that forgets nothing: which granted addresses are in use? */
+/* Which granted addresses are in use? */
+struct use {
+	const struct granted *granted;
+	bool used[GRANTED_MAX];
+};
+
+/* flows_judge that forgets nothing. */
 static bool note_use(void *arg, const struct flow *flow)
 {
-	struct review *r = arg;
+	struct use *use = arg;
 
-	for (size_t i = 0; i < r->net->granted.count; i++)
-		if (r->net->granted.items[i].address.s_addr == flow->target.s_addr ||
-		    r->net->granted.items[i].address.s_addr == flow->source.s_addr)
-			r->used[i] = true;
+	for (size_t i = 0; i < use->granted->count; i++)
+		if (use->granted->items[i].address.s_addr == flow->target.s_addr ||
+		    use->granted->items[i].address.s_addr == flow->source.s_addr)
+			use->used[i] = true;
 	return false;
 }
 
@@ -218,19 +204,18 @@ int network_open_filter(struct network *net, struct error *err)
 
 int network_expire(struct network *net, struct error *err)
 {
-	bool used[GRANTED_MAX] = { false };
-	struct review r = { .net = net, .links = VEC_INIT, .used = used };
+	struct use use = { .granted = &net->granted };
 	uint64_t now = clock_ms();
 	auto_nft_batch batch = batch_of(net);
 
-	if (flows_review(&net->netfilter, net->guest.address, note_use, &r, err) < 0)
+	if (flows_review(&net->netfilter, net->guest.address, note_use, &use, err) < 0)
 		return -err->code;
 	for (size_t i = net->granted.count; i-- > 0;) {
 		struct grant *g = &net->granted.items[i];
 
 		if (g->until > now)
 			continue;
-		if (used[i]) {
+		if (use.used[i]) {
 			g->until = now + GRANTED_LIFE_MS;
 			continue;
 		}

@@ -40,7 +40,7 @@ static bool match_ports(const struct policy_rule *rule, const struct policy_flow
 	       in_ports(rule->guest_ports, flow->guest_port);
 }
 
-static bool match(const struct policy_rule *rule, const struct policy_flow *flow)
+bool policy_rule_matches(const struct policy_rule *rule, const struct policy_flow *flow)
 {
 	return (rule->directions & (unsigned)flow->direction) &&
 	       (rule->remotes & (unsigned)flow->kind) && (!rule->named || flow->named) &&
@@ -57,7 +57,7 @@ bool policy_passes(const struct policy *policy, const struct policy_flow *flow)
 	for (size_t i = 0; i < policy->rules.len; i++) {
 		const struct policy_rule *rule = &policy->rules.items[i];
 
-		if (rule->stage == decided || !match(rule, flow))
+		if (rule->stage == decided || !policy_rule_matches(rule, flow))
 			continue;
 		if (!rule->pass)
 			return false;

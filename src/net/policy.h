@@ -98,6 +98,8 @@ struct policy_flow {
 	uint16_t remote_port, guest_port; /* host byte order; 0 where it has none */
 };
 
+/* Does the rule match the flow? */
+bool policy_rule_matches(const struct policy_rule *rule, const struct policy_flow *flow);
 /* Would the flow be opened? The keeper's word on flows that are open when the policy changes. */
 bool policy_passes(const struct policy *policy, const struct policy_flow *flow);
 

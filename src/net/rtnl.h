@@ -97,6 +97,8 @@ DEFINE_VEC(rtnl_addresses, struct rtnl_address)
 /* Append every IPv4 address of the host. */
 int rtnl_list_addresses(struct rtnl *nl, struct rtnl_addresses *addresses,
 			struct error *err) must_use_;
+/* Append the prefixes of all routes that end at the host itself ("local"); index is 0. */
+int rtnl_list_local(struct rtnl *nl, struct rtnl_addresses *prefixes, struct error *err) must_use_;
 /* A socket that is readable when they changed. What comes there says no more. Return: fd or error.
  */
 int rtnl_watch_addresses(struct error *err) must_use_;

@@ -204,3 +204,39 @@ int rtnl_list_gateways(struct rtnl *nl, struct rtnl_addresses *gateways, struct 
 
 	return rtnl_list(nl, &dump, &gateways->len, "routes", err);
 }
+
+static int read_target_attribute(const struct nlattr *a, void *arg)
+{
+	struct rtnl_address *target = arg;
+
+	if (mnl_attr_get_type(a) == RTA_DST)
+		rtnl_read_u32(a, &target->address.s_addr);
+	return MNL_CB_OK;
+}
+
+static int read_local(const struct nlmsghdr *header, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(header);
+	struct rtnl_address target = { .prefix = m->rtm_dst_len };
+
+	if (header->nlmsg_type != RTM_NEWROUTE || m->rtm_family != AF_INET ||
+	    m->rtm_type != RTN_LOCAL)
+		return MNL_CB_OK;
+	if (mnl_attr_parse(header, sizeof(*m), read_target_attribute, &target) < 0)
+		return MNL_CB_ERROR;
+	rtnl_addresses_add(arg, target);
+	return MNL_CB_OK;
+}
+
+int rtnl_list_local(struct rtnl *nl, struct rtnl_addresses *prefixes, struct error *err)
+{
+	const struct rtnl_dump dump = {
+		.type = RTM_GETROUTE,
+		.fixed = sizeof(struct rtmsg),
+		.family = AF_INET,
+		.each = read_local,
+		.arg = prefixes,
+	};
+
+	return rtnl_list(nl, &dump, &prefixes->len, "routes", err);
+}
