@@ -492,16 +492,14 @@ def test_host_that_hides_its_addresses(plain):
 # Ordinary users
 
 @pytest.fixture
-def user(lan, tmp_path, lock_directory):
+def user(lan, lock_directory):
     """-> a keeper of a user with file capabilities."""
-    program = capable_copy(tmp_path)
-
-    def start():
-        keeper = UserKeeper(lan, program, mode=BRIDGED, interface=lan.interface.encode(), policy=NO_RULES)
-        lan.keepers.append(keeper)
-        return keeper
-    yield start
-    program.unlink()
+    with capable_copy() as program:
+        def start():
+            keeper = UserKeeper(lan, program, mode=BRIDGED, interface=lan.interface.encode(), policy=NO_RULES)
+            lan.keepers.append(keeper)
+            return keeper
+        yield start
 
 
 @pytest.mark.parametrize("conf", [None, "bridge = br7 eth7\n"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """linzer-net's keeper: who may talk to whom, and that nothing of it is ever left."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -17,6 +18,7 @@ import time
 
 import pytest
 
+import scratch
 from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, FAILED, LEASED, NET, OFFER, REQUEST, STARTED, UPLINK, WORLD, Dhcp,
                     Keeper, Lab, arp, ipv4, ping, random_mac, sh, tcp, udp)
 
@@ -766,12 +768,15 @@ def test_not_started_by_run(kind):
     assert done.returncode in (1, 64) and done.stderr == "linzer-net is started by 'linzer run'\n"
 
 
-def capable_copy(tmp_path, capabilities="cap_net_admin,cap_net_raw+ep"):
-    copy = pathlib.Path(shutil.copy(NET, "/var/tmp/linzer-test-net-%d" % os.getpid()))
-    copy.chmod(0o755)
-    if capabilities:
-        sh("setcap", capabilities, str(copy))
-    return copy
+@contextlib.contextmanager
+def capable_copy(capabilities="cap_net_admin,cap_net_raw+ep"):
+    with scratch.directory() as place:
+        place.chmod(0o755)
+        copy = pathlib.Path(shutil.copy(NET, place))
+        copy.chmod(0o755)
+        if capabilities:
+            sh("setcap", capabilities, str(copy))
+        yield copy
 
 
 @pytest.fixture
@@ -809,9 +814,8 @@ class UserKeeper(Keeper):
             os.seteuid(0)
 
 
-def test_file_capabilities(lab, tmp_path, lock_directory):
-    program = capable_copy(tmp_path)
-    try:
+def test_file_capabilities(lab, lock_directory):
+    with capable_copy() as program:
         keeper = UserKeeper(lab, program)
         lab.keepers.append(keeper)
         keeper.start()
@@ -828,13 +832,10 @@ def test_file_capabilities(lab, tmp_path, lock_directory):
         assert keeper.stop() == 0, keeper.process.stderr.read()
         assert lab.leftovers() == NOTHING
         assert lab.setting("ipv4/conf/up0/forwarding") == "0"
-    finally:
-        program.unlink()
 
 
 def test_install_caps(tmp_path):
     """`make install-caps` on an /etc and a /run of the test's own; twice is as once."""
-    program = capable_copy(tmp_path, capabilities="")
     script = pathlib.Path(__file__).parent.parent / "scripts" / "install-caps"
     etc = tmp_path / "etc"
     etc.mkdir()
@@ -842,43 +843,34 @@ def test_install_caps(tmp_path):
         shutil.copy(f"/etc/{name}", etc)
     words = ('mount --bind "$1" /etc && mount -t tmpfs none /run && umask 077 && "$2" "$3" && "$2" "$3" && '
              'stat -c "%a %U %G" "$3" /run/linzer && getcap "$3" && cat /etc/tmpfiles.d/linzer.conf')
-    try:
+    with capable_copy(capabilities="") as program:
         lines = sh("unshare", "-m", "--propagation", "private", "sh", "-c", words, "sh", str(etc), str(script),
                    str(program)).splitlines()
         assert lines[2:] == ["750 root linzer", "750 root linzer", f"{program} cap_net_admin,cap_net_raw=ep",
                              "d /run/linzer 0750 root linzer"]
-    finally:
-        program.unlink()
 
 
-def test_user_outside_the_group_is_refused(lab, tmp_path, lock_directory):
-    program = capable_copy(tmp_path)
-    try:
+def test_user_outside_the_group_is_refused(lab, lock_directory):
+    with capable_copy() as program:
         keeper = UserKeeper(lab, program, group=60001)
         lab.keepers.append(keeper)
         kind, fields, _ = keeper.ask()
         assert kind == FAILED and "/run/linzer" in fields["text"]
-    finally:
-        program.unlink()
 
 
-def test_other_users_socket_is_refused(lab, tmp_path, lock_directory):
+def test_other_users_socket_is_refused(lab, lock_directory):
     """A second user who got hold of somebody's socket drives the helper by hand."""
-    program = capable_copy(tmp_path)
-    try:
+    with capable_copy() as program:
         keeper = UserKeeper(lab, program, peer=60002)
         lab.keepers.append(keeper)
         assert keeper.wait() == 1
         assert "serves the user who started it only" in keeper.process.stderr.read()
         assert gone(lab, 0)
-    finally:
-        program.unlink()
 
 
 @pytest.mark.parametrize("capabilities", ["cap_net_raw+ep", "cap_net_admin+ep"])
-def test_half_of_the_privilege_one_clear_line(lab, tmp_path, capabilities):
-    program = capable_copy(tmp_path, capabilities)
-    try:
+def test_half_of_the_privilege_one_clear_line(lab, capabilities):
+    with capable_copy(capabilities) as program:
         keeper = UserKeeper(lab, program)
         lab.keepers.append(keeper)
         keeper.send_start()  # it says why, whether it read this or not
@@ -887,8 +879,6 @@ def test_half_of_the_privilege_one_clear_line(lab, tmp_path, capabilities):
         kind, fields, _ = keeper.receive()
         assert kind == FAILED
         assert fields["text"] == "linzer-net needs root or its file capabilities (make install-caps)"
-    finally:
-        program.unlink()
 
 
 def test_without_nft_one_line_names_the_package(lab):
