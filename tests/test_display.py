@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import random
 import re
 import select
 import socket
@@ -13,12 +14,14 @@ import zlib
 import pytest
 
 import rfb
+import rfb_qemu
 import scratch
 import xserver
 from conftest import BUILD
 from test_hostile_engine import engine  # noqa: F401 - a fixture
 from test_life import BOOT, alive, eventually, runtime
 
+PLAYER = pathlib.Path(__file__).with_name("hda_player.c")
 UEFI = 120  # seconds until the firmware has set the size of the screen
 
 
@@ -339,9 +342,11 @@ def start(guests, name, *options, vnc="--vnc-experimental"):
     return (match[1], int(match[2])) if match else None
 
 
-# what spice-vdagent says and hears: chunks of port 1, each a message of its own here
+# what spice-vdagent says and hears: chunks of port 1, each a message of its own here. With an argument it has
+# that text and gives it, otherwise it takes the host's
 VDAGENT = r"""
 $| = 1;
+my $text = shift;
 open(my $port, "+<", "/dev/virtio-ports/com.redhat.spice.0") or die "$!";
 sub say { my ($type, $data) = @_;
     syswrite($port, pack("V V V V Q< V", 1, 20 + length $data, 1, $type, 0, length $data) . $data) or die "$!"; }
@@ -355,7 +360,12 @@ say(6, pack("V V", 1, 1 << 5 | 1 << 6));  # we can: clipboard on demand, selecti
 while (1) {
     my (undef, $type, undef, $size) = unpack("V V Q< V", bytes(20));
     my $data = bytes($size);
-    print "connected\n" if $type == 6 && !$announced++;
+    if ($type == 6 && !$announced++) {
+        print "connected\n";
+        say(7, pack("C x3 V", 0, 1)) if defined $text;  # we have text
+    }
+    if ($type == 8 && defined $text) { say(4, pack("C x3 V", 0, 1) . $text); last }
+    next if defined $text;
     say(8, pack("C x3 V", 0, 1)) if $type == 7;  # the host has text: ask for it
     if ($type == 4) { print substr($data, 8), "\n"; last }
 }
@@ -370,8 +380,31 @@ def desk(guests):
 
 @pytest.fixture(scope="module")
 def keys(guests):
-    yield start(guests, "keys", "--no-pointer", "--net-host")
+    yield start(guests, "keys", "--no-pointer", "--no-audio", "--no-clipboard", "--net-host")
     guests("stop", "keys", "--timeout", 1)
+
+
+@pytest.fixture(scope="module")
+def player():
+    """hda_player, which stands in for the sound drivers that the guest's kernel has not."""
+    with scratch.directory() as directory:
+        program = directory / "hda_player"
+        subprocess.run(["cc", "-O2", "-static", "-o", program, PLAYER], check=True)
+        yield program
+
+
+def hear_it_play(guests, name, player, client):
+    """The guest plays a second of sound, of levels that nobody knew before. Return: one of its 43 rounds, the levels."""
+    guests("cp", player, f"{name}:/tmp/hda_player", check=True)
+    levels = random.sample(range(-1 << 15, 0), 8) + random.sample(range(1, 1 << 15), 8)
+    client.enable_sound()
+    child = guests.start("exec", name, "sudo", "/tmp/hda_player", *levels, stdout=subprocess.PIPE, text=True)
+    while child.poll() is None:
+        if select.select([client.socket], [], [], 0.1)[0]:
+            client.hear()
+    assert (child.returncode, child.stdout.read()) == (0, "played\n")
+    client.hear_all()
+    return b"".join(struct.pack("<hh", level, level) * 64 for level in levels), levels
 
 
 class TestInTheGuest:
@@ -423,6 +456,31 @@ class TestInTheGuest:
             client.socket.sendall(struct.pack(">B3xI", 6, len(text)) + text)
             client.update()
             assert first_line(agent) == text.decode() + "\n"
+
+    def test_the_clipboard_of_the_guest_reaches_a_client(self, guests, desk):
+        """As spice-vdagent does: the guest says that it has text, and gives it to the client that asks."""
+        text = f"from the guest's clipboard, {random.randrange(1 << 64)}: \u00fc\u4e16"
+        with rfb_qemu.Client(desk[1], desk[0]) as client:
+            client.hear_all()
+            assert rfb_qemu.CLIPBOARD in client.offered
+            agent = guests.start("exec", "desk", "sudo", "perl", "-e", VDAGENT, text, stdout=subprocess.PIPE, text=True)
+            client.clipboard_message(rfb_qemu.NOTIFY | rfb_qemu.TEXT)
+            assert client.paste().decode() == text
+            assert agent.wait(BOOT) == 0
+
+    def test_a_client_hears_what_the_guest_plays(self, guests, desk, player):
+        with rfb_qemu.Client(desk[1], desk[0]) as client:
+            played, levels = hear_it_play(guests, "desk", player, client)
+            assert rfb_qemu.SOUND in client.offered
+            assert client.sound.count(played) > 1
+            assert {value for value, in struct.iter_unpack("<h", client.sound)} <= {0, *levels}
+
+    def test_no_clipboard_and_no_audio_are_kept_from_a_client(self, guests, keys, player):
+        with rfb_qemu.Client(keys[1], keys[0]) as client:
+            done = guests("exec", "keys", "sudo", "perl", "-e", VDAGENT, "text")
+            assert done.returncode != 0 and done.stderr.startswith("No such file or directory")
+            hear_it_play(guests, "keys", player, client)
+            assert (client.clipboard, client.sound.strip(b"\0")) == ([], b"")
 
     def test_no_keyboard_no_audio_no_clipboard_and_the_guests_own_vnc(self, guests):
         start(guests, "bare", "--no-keyboard", "--no-audio", "--no-clipboard", vnc="--vnc")

@@ -39,6 +39,23 @@ static void add(struct strings *argv, const char *option, const char *value)
 	strings_add(argv, value);
 }
 
+/*
+ * Who has logged in hears the guest, unless it plays to nobody: then it also records nobody. Left
+ * to itself QEMU lets a client listen to the card whatever that is connected to (7.2; not 9.0).
+ */
+static void add_vnc(const struct launch_plan *plan, struct strings *argv)
+{
+	bool heard = plan->sound != SOUND_NO_CARD && plan->microphone;
+
+	if (!heard)
+		add(argv, "-audiodev", "none,id=silence");
+	/* QEMU takes the first free port itself; with a password asked for and none set, nobody
+	 * gets in (tried.md 9) */
+	strings_add(argv, "-vnc");
+	strings_addf(argv, "127.0.0.1:0,to=%d,password=on,audiodev=%s", VNC_PORTS,
+		     heard ? "sound" : "silence");
+}
+
 static void add_window(const struct launch_plan *plan, struct strings *argv)
 {
 	static const char *const windows[] = {
@@ -51,12 +68,6 @@ static void add_window(const struct launch_plan *plan, struct strings *argv)
 	strings_addf(argv, "%s%s%s", plan->display ? windows[plan->window] : "none",
 		     plan->window == WINDOW_GTK && plan->grab_keys ? ",grab-on-hover=on" : "",
 		     plan->window != WINDOW_NONE && plan->stays_open ? ",window-close=off" : "");
-	if (!plan->display || !plan->vnc)
-		return;
-	/* QEMU takes the first free port itself; with a password asked for and none set, nobody
-	 * gets in (tried.md 9) */
-	strings_add(argv, "-vnc");
-	strings_addf(argv, "127.0.0.1:0,to=%d,password=on", VNC_PORTS);
 }
 
 static uint32_t within_limits(uint32_t side)
@@ -143,6 +154,8 @@ void display_arguments(const struct launch_plan *plan, int sound_fd, struct stri
 	add_window(plan, argv);
 	if (!plan->display)
 		return;
+	if (plan->vnc)
+		add_vnc(plan, argv);
 	add_adapter(plan, argv);
 	add_inputs(plan, argv);
 	add_sound(plan, sound_fd, argv);

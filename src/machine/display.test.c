@@ -102,6 +102,26 @@ static void sound_goes_where_it_was_told_to(void **state)
 			"out.name=linzer,in.name=linzer");
 }
 
+static void who_is_to_hear_nothing_hears_nothing_by_vnc(void **state)
+{
+	static const char heard[] = "127.0.0.1:0,to=9999,password=on,audiodev=sound";
+	static const char silent[] = "127.0.0.1:0,to=9999,password=on,audiodev=silence";
+	struct launch_plan plan = { .display = true, .vnc = true, .microphone = true };
+
+	(void)state;
+	assert_argument(&plan, "-vnc", heard);
+	plan.microphone = false; /* --no-audio */
+	assert_argument(&plan, "-vnc", silent);
+	assert_argument(&plan, "-audiodev", "none,id=silence");
+	plan.sound = SOUND_PULSE;
+	assert_argument(&plan, "-vnc", silent);
+	plan.microphone = true;
+	assert_argument(&plan, "-vnc", heard);
+	plan.sound = SOUND_NO_CARD;
+	assert_argument(&plan, "-vnc", silent);
+	assert_argument(&plan, "-audiodev", "none,id=silence");
+}
+
 static void without_a_card_there_is_no_sound(void **state)
 {
 	const struct launch_plan plan = { .display = true, .sound = SOUND_NO_CARD };
@@ -145,6 +165,7 @@ int main(void)
 		cmocka_unit_test(a_guest_has_the_keyboard_and_pointer_that_it_is_to_have),
 		cmocka_unit_test(without_a_display_there_is_nothing_to_see),
 		cmocka_unit_test(sound_goes_where_it_was_told_to),
+		cmocka_unit_test(who_is_to_hear_nothing_hears_nothing_by_vnc),
 		cmocka_unit_test(without_a_card_there_is_no_sound),
 		cmocka_unit_test(an_adapter_has_the_size_and_the_memory_for_it),
 	};
