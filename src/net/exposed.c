@@ -10,20 +10,6 @@
 
 enum { BACKLOG = 128, PATIENCE_MS = 1000, PAUSE_MS = 10 };
 
-/* The talker of a keeper that was killed a moment ago has its port until it has ended, too. */
-static int bind_patiently(int fd, const struct sockaddr_in *address)
-{
-	uint64_t deadline = clock_ms() + PATIENCE_MS;
-
-	while (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-	       listen(fd, BACKLOG) < 0) {
-		if (errno != EADDRINUSE || clock_ms() > deadline)
-			return -1;
-		clock_sleep_ms(PAUSE_MS);
-	}
-	return 0;
-}
-
 static int listen_on(uint16_t port, struct error *err)
 {
 	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
@@ -35,15 +21,30 @@ static int listen_on(uint16_t port, struct error *err)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
 		return error_errno(err, "cannot make a socket");
-	if (bind_patiently(fd, &address) < 0)
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, BACKLOG) < 0)
 		return error_errno(err, "cannot expose port %u of the host", port);
 	return take_fd(&fd);
 }
 
+/* The talker of a keeper that was killed a moment ago has its port until it has ended, too. */
+static int listen_until(uint64_t deadline, uint16_t port, struct error *err)
+{
+	int fd;
+
+	while ((fd = listen_on(port, err)) == -EADDRINUSE && clock_ms() < deadline) {
+		*err = (struct error)ERROR_INIT;
+		clock_sleep_ms(PAUSE_MS);
+	}
+	return fd;
+}
+
 int exposed_listen(const struct net_exposed *exposed, unsigned count, int *fds, struct error *err)
 {
+	uint64_t deadline = clock_ms() + PATIENCE_MS;
+
 	for (unsigned i = 0; i < count; i++) {
-		fds[i] = listen_on(exposed[i].host, err);
+		fds[i] = listen_until(deadline, exposed[i].host, err);
 		if (fds[i] >= 0)
 			continue;
 		while (i-- > 0)

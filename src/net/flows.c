@@ -15,7 +15,6 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -256,28 +255,7 @@ static struct nlmsghdr *deletion(const struct review *r, size_t at)
 	return (void *)(r->deletions.ptr + at);
 }
 
-/* Send those from @at to @end, of which the one at @last is answered; the others if they fail. */
-static int send_deletions(struct review *r, size_t at, size_t last, size_t end)
-{
-	deletion(r, last)->nlmsg_flags |= NLM_F_ACK;
-	deletion(r, last)->nlmsg_seq = ++r->netfilter->sequence;
-	return netfilter_talk(r->netfilter, r->deletions.ptr + at, end - at, NULL, r);
-}
-
-static int delete_singly(struct review *r, size_t at, size_t end)
-{
-	while (at < end) {
-		size_t next = at + deletion(r, at)->nlmsg_len;
-		int code = send_deletions(r, at, at, next);
-
-		if (code < 0 && code != -ENOENT)
-			return code;
-		at = next;
-	}
-	return 0;
-}
-
-/* What ended meanwhile is no failure, but may hide one of the same batch: that is sent again. */
+/* What ended meanwhile is no failure. */
 static int delete_all(struct review *r)
 {
 	size_t at = 0, last = 0, end = 0;
@@ -288,9 +266,9 @@ static int delete_all(struct review *r)
 			last = end;
 			end += deletion(r, end)->nlmsg_len;
 		}
-		code = send_deletions(r, at, last, end);
-		if (code == -ENOENT)
-			code = delete_singly(r, at, end);
+		deletion(r, last)->nlmsg_flags |= NLM_F_ACK;
+		deletion(r, last)->nlmsg_seq = ++r->netfilter->sequence;
+		code = netfilter_order(r->netfilter, r->deletions.ptr + at, end - at, -ENOENT);
 		at = end;
 	}
 	return code;

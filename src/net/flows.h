@@ -33,7 +33,7 @@ typedef bool flows_judge(void *arg, const struct flow *flow);
 
 /*
  * Ask @judge about every flow that @guest opened or that reached it, and
- * forget those of which it says so. Return: how many were forgotten, or error.
+ * forget those of which it says so. Return: how many it said so of, or error.
  */
 int flows_review(struct netfilter *nf, struct in_addr guest, flows_judge *judge, void *arg,
 		 struct error *err) must_use_;

@@ -41,31 +41,45 @@ struct nlmsghdr *netfilter_begin(struct netfilter *nf, void *bytes, uint16_t typ
 	return header;
 }
 
-static bool is_error(const struct nlmsghdr *header)
+/* Who reads the answer to a batch. */
+struct reader {
+	uint32_t sequence; /* of its last message */
+	int forgiven; /* -errno that is none, 0: each is */
+	mnl_cb_t each;
+	void *arg;
+};
+
+/* Return: -errno, or 0 where it is not one. */
+static int error_of(const struct nlmsghdr *header)
 {
-	return header->nlmsg_type == NLMSG_ERROR &&
-	       mnl_nlmsg_get_payload_len(header) >= sizeof(struct nlmsgerr) &&
-	       ((const struct nlmsgerr *)mnl_nlmsg_get_payload(header))->error < 0;
+	if (header->nlmsg_type != NLMSG_ERROR ||
+	    mnl_nlmsg_get_payload_len(header) < sizeof(struct nlmsgerr))
+		return 0;
+	return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(header))->error;
 }
 
 /*
  * Of a batch any message may have failed, and the last one is answered only if none did.
  * Return: 1 there is more, 0, or -errno.
  */
-static int read_some(const struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each,
-		     void *arg)
+static int read_some(const struct reader *reader, const void *bytes, size_t len)
 {
 	int left = (int)len, r = 1;
 
 	for (const struct nlmsghdr *h = bytes; r > 0 && mnl_nlmsg_ok(h, left);
 	     h = mnl_nlmsg_next(h, &left)) {
-		if (is_error(h))
-			return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
+		bool last = h->nlmsg_seq == reader->sequence;
+		int code = error_of(h);
+
+		if (code < 0 && code != reader->forgiven)
+			return code;
 		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EINTR;
-		errno = EPROTO; /* of @each, unless it says another one */
-		if (h->nlmsg_seq == nf->sequence)
-			r = mnl_cb_run(h, h->nlmsg_len, nf->sequence, 0, each, arg);
+		errno = EPROTO; /* of each(), unless it says another one */
+		if (last)
+			r = code < 0 ? 0
+				     : mnl_cb_run(h, h->nlmsg_len, reader->sequence, 0,
+						  reader->each, reader->arg);
 	}
 	return r < 0 ? -errno : r;
 }
@@ -84,7 +98,7 @@ static void drain(const struct netfilter *nf)
  * The kernel answers before the sending returns: nothing to wait for. ENOBUFS: more messages of
  * a batch failed than the socket holds answers; the first ones are there.
  */
-int netfilter_talk(struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each, void *arg)
+static int talk(struct netfilter *nf, const void *bytes, size_t len, const struct reader *reader)
 {
 	uint64_t answer[ANSWER_MAX / sizeof(uint64_t)]; /* aligned */
 	int r = 1;
@@ -96,9 +110,23 @@ int netfilter_talk(struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t
 		ssize_t n = mnl_socket_recvfrom(nf->socket, answer, sizeof(answer));
 
 		if (n >= 0)
-			r = read_some(nf, answer, (size_t)n, each, arg);
+			r = read_some(reader, answer, (size_t)n);
 		else if (errno != ENOBUFS)
 			return -errno;
 	}
 	return r;
+}
+
+int netfilter_talk(struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each, void *arg)
+{
+	const struct reader reader = { nf->sequence, 0, each, arg };
+
+	return talk(nf, bytes, len, &reader);
+}
+
+int netfilter_order(struct netfilter *nf, const void *bytes, size_t len, int forgiven)
+{
+	const struct reader reader = { nf->sequence, forgiven, NULL, NULL };
+
+	return talk(nf, bytes, len, &reader);
 }

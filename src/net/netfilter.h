@@ -40,5 +40,10 @@ struct nlmsghdr *netfilter_begin(struct netfilter *nf, void *bytes, uint16_t typ
  */
 int netfilter_talk(struct netfilter *nf, const void *bytes, size_t len, mnl_cb_t each,
 		   void *arg) must_use_;
+/*
+ * Send @len @bytes of requests, of which the last has NLM_F_ACK. That one of them fails with
+ * @forgiven (-errno) is no failure. Return: 0, or -errno of one that failed otherwise.
+ */
+int netfilter_order(struct netfilter *nf, const void *bytes, size_t len, int forgiven) must_use_;
 
 #endif

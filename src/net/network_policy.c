@@ -81,7 +81,6 @@ int network_cut_flows(struct network *net, struct error *err)
 
 	policy_index_make(&r.index, &net->policy);
 	code = flows_review(&net->netfilter, net->guest.address, is_refused, &r, err);
-
 	return code < 0 ? code : 0;
 }
 

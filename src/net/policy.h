@@ -100,7 +100,7 @@ struct policy_flow {
 
 /* Does the rule match the flow? */
 bool policy_rule_matches(const struct policy_rule *rule, const struct policy_flow *flow);
-/* Would the flow be opened? The keeper's word on flows that are open when the policy changes. */
+/* Would the flow be opened? By the letter: policy_index.h is quicker. */
 bool policy_passes(const struct policy *policy, const struct policy_flow *flow);
 
 /*

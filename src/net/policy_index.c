@@ -17,7 +17,7 @@
 #include "net/prefix.h"
 
 enum { NO_RULE = UINT16_MAX };
-_Static_assert((int)POLICY_RULES_MAX < (int)NO_RULE, "a rule's number is 16 bits");
+_Static_assert(2 * (int)POLICY_RULES_MAX < (int)NO_RULE, "a number of root's and a VM's rules");
 
 static size_t place_of(const struct policy_index *index, unsigned stage, in_addr_t network,
 		       unsigned bits)
@@ -50,7 +50,7 @@ void policy_index_make(struct policy_index *index, const struct policy *policy)
 	const struct policy_rules *rules = &policy->rules;
 	size_t places = 2;
 
-	assert(rules->len <= POLICY_RULES_MAX);
+	assert(rules->len <= 2 * POLICY_RULES_MAX);
 	while (places < 2 * rules->len)
 		places *= 2;
 	*index = (struct policy_index){

@@ -4,7 +4,8 @@
 
 /*
  * A policy made quick to ask, for whoever judges many flows at once: a guest may have 32,768 open
- * ones and a policy 8,224 rules, and what the policy forbids has to be cut at once.
+ * ones, root's file 8,224 rules and the VM as many, and what the policy forbids has to be cut at
+ * once.
  */
 
 #include "net/policy.h"
@@ -22,7 +23,10 @@ struct policy_index {
 		.policy = NULL \
 	}
 
-/* Index @policy, which policy_check() found right, and which stays as it is until the release. */
+/*
+ * Index @policy: root's rules and a VM's, each of which policy_check() found right. It stays as it
+ * is until the release.
+ */
 void policy_index_make(struct policy_index *index, const struct policy *policy);
 void policy_index_release(struct policy_index *index);
 #define auto_policy_index cleanup_(policy_index_release) struct policy_index

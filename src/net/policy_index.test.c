@@ -43,6 +43,24 @@ static void test_many_rules(void **state)
 	compare(20, POLICY_RULES_MAX / POLICY_STAGES, 200);
 }
 
+/* Root's file and the VM's rules, as many of each as may be. */
+static void test_most_rules(void **state)
+{
+	auto_policy policy = POLICY_INIT;
+	auto_policy_index index = POLICY_INDEX_INIT;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * POLICY_RULES_MAX; i++)
+		policy_rules_add(&policy.rules,
+				 random_rule(i < POLICY_RULES_MAX ? POLICY_HOST_WIDE : POLICY_OWN));
+	policy_index_make(&index, &policy);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct policy_flow flow = random_flow();
+
+		assert_int_equal(policy_index_passes(&index, &flow), policy_passes(&policy, &flow));
+	}
+}
+
 static void test_no_rules(void **state)
 {
 	(void)state;
@@ -54,6 +72,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_few_rules),
 		cmocka_unit_test(test_many_rules),
+		cmocka_unit_test(test_most_rules),
 		cmocka_unit_test(test_no_rules),
 	};
 

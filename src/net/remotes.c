@@ -9,6 +9,9 @@
 
 #include "net/remotes.h"
 
+#include <arpa/inet.h>
+#include <stdlib.h>
+
 #include "base/error.h"
 #include "net/prefix.h"
 #include "net/rules.h"
@@ -16,7 +19,7 @@
 void remotes_release(struct remotes *remotes)
 {
 	rtnl_links_release(&remotes->links);
-	rtnl_addresses_release(&remotes->near);
+	remotes_ranges_release(&remotes->near);
 }
 
 static bool is_tap(const struct remotes *remotes, unsigned index)
@@ -27,21 +30,56 @@ static bool is_tap(const struct remotes *remotes, unsigned index)
 	return false;
 }
 
-static bool is_near(const struct remotes *remotes, struct in_addr address, unsigned prefix)
+static void add_near(struct remotes *remotes, const struct rtnl_address *prefix)
 {
-	for (size_t i = 0; i < remotes->near.len; i++)
-		if (remotes->near.items[i].prefix <= prefix &&
-		    prefix_holds(remotes->near.items[i].address, remotes->near.items[i].prefix,
-				 address))
-			return true;
-	return false;
+	uint32_t mask = ntohl(prefix_mask(prefix->prefix));
+	uint32_t first = ntohl(prefix->address.s_addr) & mask;
+
+	remotes_ranges_add(&remotes->near, (struct remotes_range){ first, first | ~mask });
 }
 
-static void add_near(struct remotes *remotes, struct rtnl_address prefix)
+static int by_first(const void *a, const void *b)
 {
-	prefix.address.s_addr &= prefix_mask(prefix.prefix);
-	if (!is_near(remotes, prefix.address, prefix.prefix))
-		rtnl_addresses_add(&remotes->near, prefix);
+	const struct remotes_range *one = a, *two = b;
+
+	return (one->first > two->first) - (one->first < two->first);
+}
+
+/* In order, and none in another: every tap has the same few. */
+static void sort(struct remotes_ranges *ranges)
+{
+	size_t kept = 0;
+
+	if (ranges->len)
+		qsort(ranges->items, ranges->len, sizeof(ranges->items[0]), by_first);
+	for (size_t i = 0; i < ranges->len; i++) {
+		struct remotes_range *last = &ranges->items[kept ? kept - 1 : 0];
+
+		if (!kept || ranges->items[i].first > last->last)
+			ranges->items[kept++] = ranges->items[i];
+		else if (ranges->items[i].last > last->last)
+			last->last = ranges->items[i].last;
+	}
+	ranges->len = kept;
+}
+
+static bool is_near(const struct remotes *remotes, struct in_addr address)
+{
+	uint32_t a = ntohl(address.s_addr);
+	size_t from = 0, to = remotes->near.len; /* the range is one of these, if any */
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+		const struct remotes_range *range = &remotes->near.items[middle];
+
+		if (a >= range->first && a <= range->last)
+			return true;
+		if (a < range->first)
+			to = middle;
+		else
+			from = middle + 1;
+	}
+	return false;
 }
 
 static int list(struct remotes *remotes, struct error *err)
@@ -54,12 +92,12 @@ static int list(struct remotes *remotes, struct error *err)
 		r = rtnl_list_addresses(remotes->nl, &addresses, err);
 	if (r == 0)
 		r = rtnl_list_local(remotes->nl, &locals, err);
-	/* every tap has the same few, and so is_near() looks at few */
 	for (size_t i = 0; i < addresses.len; i++)
 		if (is_tap(remotes, addresses.items[i].index))
-			add_near(remotes, addresses.items[i]);
+			add_near(remotes, &addresses.items[i]);
 	for (size_t i = 0; i < locals.len; i++)
-		add_near(remotes, locals.items[i]);
+		add_near(remotes, &locals.items[i]);
+	sort(&remotes->near);
 	return r;
 }
 
@@ -69,12 +107,11 @@ enum policy_remote remotes_kind(struct remotes *remotes, struct in_addr address)
 	struct rtnl_route route;
 	int found;
 
-	if (!remotes->listed && list(remotes, &ignored) < 0) {
-		remotes->broken = true;
-		return POLICY_WORLD;
-	}
+	if (!remotes->listed)
+		remotes->failed = list(remotes, &ignored) < 0;
 	remotes->listed = true;
-	if (!is_near(remotes, address, 32))
+	remotes->broken |= remotes->failed;
+	if (remotes->failed || !is_near(remotes, address))
 		return POLICY_WORLD;
 	found = rtnl_find_route(remotes->nl, address, &route, &ignored);
 	remotes->broken |= found < 0;

@@ -11,19 +11,24 @@
 #include "net/policy.h"
 #include "net/rtnl.h"
 
+/* Addresses from the first to the last, in host byte order. */
+struct remotes_range {
+	uint32_t first, last;
+};
+DEFINE_VEC(remotes_ranges, struct remotes_range)
+
 struct remotes {
 	struct rtnl *nl; /* the caller's */
-	bool listed;
+	bool listed, failed;
 	bool broken; /* the kernel did not answer a question since the caller cleared this */
 	struct rtnl_links links;
-	struct rtnl_addresses near; /* prefixes: no other address is the host's or a guest's */
+	struct remotes_ranges near; /* no other address is the host's or a guest's; in order */
 };
 #define REMOTES_INIT(netlink)                                        \
 	{                                                            \
 		.nl = (netlink), .links = VEC_INIT, .near = VEC_INIT \
 	}
 void remotes_release(struct remotes *remotes);
-#define auto_remotes cleanup_(remotes_release) struct remotes
 
 /* Where the kernel does not answer, broken is set and the answer is worth nothing. */
 enum policy_remote remotes_kind(struct remotes *remotes, struct in_addr address);

@@ -76,7 +76,8 @@ int rtnl_list_links(struct rtnl *nl, struct rtnl_links *links, struct error *err
 {
 	const struct rtnl_dump dump = {
 		.type = RTM_GETLINK,
-		.fixed = sizeof(struct ifinfomsg),
+		.fixed = &(struct ifinfomsg){ 0 },
+		.fixed_size = sizeof(struct ifinfomsg),
 		.each = read_link,
 		.arg = links,
 	};

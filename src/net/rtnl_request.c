@@ -16,6 +16,8 @@ int rtnl_open(struct rtnl *nl, struct error *err)
 		return error_errno(err, "cannot open netlink");
 	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return error_errno(err, "cannot bind netlink");
+	/* so that the kernel itself picks the local routes from what may be a million */
+	(void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &(int){ 1 }, sizeof(int));
 	return 0;
 }
 
@@ -76,9 +78,9 @@ int rtnl_do(struct rtnl *nl, struct rtnl_request *r, const char *what, struct er
 static int dump_once(struct rtnl *nl, const struct rtnl_dump *dump)
 {
 	struct rtnl_request r;
-	uint8_t *family = rtnl_begin(nl, &r, dump->type, NLM_F_DUMP, dump->fixed);
 
-	*family = dump->family;
+	memcpy(rtnl_begin(nl, &r, dump->type, NLM_F_DUMP, dump->fixed_size), dump->fixed,
+	       dump->fixed_size);
 	return rtnl_talk(nl, &r, dump->each, dump->arg);
 }
 

@@ -27,8 +27,8 @@ int rtnl_do(struct rtnl *nl, struct rtnl_request *r, const char *what, struct er
 
 struct rtnl_dump {
 	uint16_t type; /* of the request */
-	size_t fixed; /* bytes of its fixed part, which begins with the family */
-	uint8_t family;
+	const void *fixed; /* its fixed part, which begins with the family */
+	size_t fixed_size; /* bytes */
 	mnl_cb_t each;
 	void *arg;
 };

@@ -145,8 +145,8 @@ int rtnl_list_addresses(struct rtnl *nl, struct rtnl_addresses *addresses, struc
 {
 	const struct rtnl_dump dump = {
 		.type = RTM_GETADDR,
-		.fixed = sizeof(struct ifaddrmsg),
-		.family = AF_INET,
+		.fixed = &(struct ifaddrmsg){ .ifa_family = AF_INET },
+		.fixed_size = sizeof(struct ifaddrmsg),
 		.each = read_address,
 		.arg = addresses,
 	};
@@ -196,8 +196,8 @@ int rtnl_list_gateways(struct rtnl *nl, struct rtnl_addresses *gateways, struct 
 {
 	const struct rtnl_dump dump = {
 		.type = RTM_GETROUTE,
-		.fixed = sizeof(struct rtmsg),
-		.family = AF_INET,
+		.fixed = &(struct rtmsg){ .rtm_family = AF_INET },
+		.fixed_size = sizeof(struct rtmsg),
 		.each = read_gateway,
 		.arg = gateways,
 	};
@@ -232,8 +232,8 @@ int rtnl_list_local(struct rtnl *nl, struct rtnl_addresses *prefixes, struct err
 {
 	const struct rtnl_dump dump = {
 		.type = RTM_GETROUTE,
-		.fixed = sizeof(struct rtmsg),
-		.family = AF_INET,
+		.fixed = &(struct rtmsg){ .rtm_family = AF_INET, .rtm_type = RTN_LOCAL },
+		.fixed_size = sizeof(struct rtmsg),
 		.each = read_local,
 		.arg = prefixes,
 	};
