@@ -49,12 +49,12 @@ class Lan(Lab):
             port = "br0"
         self.ip(machine, f"addr add {ADDRESSES[machine]}/24 dev {port}")
 
-    def serve_dhcp(self, pool="10.9.0.100,10.9.0.199", options=()):
-        """dnsmasq on the router, ended with the laboratory."""
+    def serve_dhcp(self, pool="10.9.0.100,10.9.0.199", options=(), machine="router"):
+        """dnsmasq on the router, or on whoever that is in another LAN, ended with the laboratory."""
         words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth1",
                  "--bind-interfaces", f"--dhcp-range={pool},1h", "--no-ping", "--pid-file=", "--user=root",
-                 f"--dhcp-leasefile={self.tmp / 'leases'}", "--log-facility=-", *options]
-        with self.inside("router"):
+                 f"--dhcp-leasefile={self.tmp / f'leases-{machine}'}", "--log-facility=-", *options]
+        with self.inside(machine):
             server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                       stderr=subprocess.PIPE, text=True)
         self.cleanups.append(lambda: stop(server))

@@ -22,13 +22,17 @@ import pytest
 import registry
 import rfb
 import scratch
+from netlan import HOST, STATIC, Lan
+from run_net import Runner
 from test_life import BOOT, alive, eventually, runtime, ssh_once
+from test_partitions import NAME as RECOVERY
 from test_partitions import SFDISK
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the clients dial the guest, by the host's bridge")
 SSH = """sshpass -p admin ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
 -o PubkeyAuthentication=no -o ConnectTimeout=20""".replace("\n", " ")
 QUIET = ("ip", "get", "list", "fqn")  # their output is parsed with what is on the standard error
+GB = 10 ** 9
 OWNER = 61920  # of folders; no account
 SLOW = 3 * BOOT  # seconds for a guest's first signs on a machine that has other things to do
 PATIENCE = 60  # seconds until the pipes of what was killed are at their ends
@@ -131,6 +135,19 @@ def job(address, script):
     return done.stdout
 
 
+def fetch_from_the_host(address, seconds=60):
+    """From number 1 of the subnet that an interface of the host's has and the guest is in. -> HTTP's status there"""
+    addresses = [ipaddress.ip_interface(f"{a['local']}/{a['prefixlen']}") for link in
+                 json.loads(subprocess.check_output(["ip", "-4", "-j", "address"])) for a in link["addr_info"]]
+    networks = [a.network for a in addresses if ipaddress.ip_address(address) in a.network]
+    assert networks, addresses
+    with http.server.ThreadingHTTPServer((str(networks[0][1]), 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = dial(address, f"curl -sS -m {seconds} -o /dev/null -w '%{{http_code}}' http://{networks[0][1]}:{server.server_port}/")
+        server.shutdown()
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def image(guests):
     """The guest image in a registry, and in the cache."""
@@ -183,7 +200,7 @@ def test_orchard_worker(guests, image):
     # Debian's clears the screen, which fails without one and, after set -e, makes the shell's status 1
     assert dial(address, "rm -f .bash_logout").returncode == 0
     assert in_shell(address, 'echo "$GREETING"; nproc; sudo blockdev --getsize64 /dev/vda',
-                    ("GREETING", "it's on")).split("\n")[-4:] == ["it's on", "2", "21000000000", ""]
+                    ("GREETING", "it's on")).split("\n")[-4:] == ["it's on", "2", str(21 * GB), ""]
     assert run.poll() is None, run.communicate()
     vetu("stop", "--timeout", 5, name)
     out, err = run.communicate(timeout=PATIENCE)
@@ -258,12 +275,33 @@ def test_gitlab_executor(guests, image, folder, tmp_path):
     assert job(address, "cat /ci/cachedir/kept; uname -s > /ci/buildsdir/result; mkdir /ci/cachedir/made") == \
         "from the job before\n"
     assert (builds / "result").read_text() == "Linux\n" and (cache / "made").is_dir()
+    assert fetch_from_the_host(address, seconds=5) == "000"  # that is what --net-softnet is for
     pid = runtime(guests, name)["pid"]
     assert os.getsid(pid) == pid, "it is not of a session of its own"
     tart("stop", name)
     tart("delete", name)
     eventually(lambda: not alive(pid), PATIENCE)
     assert "guest has stopped the virtual machine" in log.read_text() or "Stopping VM..." in log.read_text()
+
+
+def test_gitlab_executor_bridged(guests, tmp_path):
+    """It asks for the address by ARP, then. The firmware finds nothing to boot: this test is the guest on its card."""
+    tart = Client(guests, "tart", TART_NO_AUTO_PRUNE="true")
+    name, log, lab = "gitlab-1235", tmp_path / "vm.log", Lan(tmp_path, bridge=True)
+    runner = Runner(lab, guests)
+    try:
+        with lab.inside("host"):
+            tart("create", "--linux", "--disk-size", 1, "empty")
+            tart("clone", "empty", name, "--insecure", "--concurrency", 4)
+            detached(tart, log, "run", "--root-disk-opts", "sync=none", "--net-bridged", lab.interface, "--no-graphics", name)
+            eventually((guests.vm(name) / "run.json").exists, PATIENCE)
+            asked = tart.start("ip", "--wait", 60, "--resolver", "arp", name)
+            guest = runner.guest(name, address=STATIC)
+            eventually(lambda: guest.resolve(HOST, 1), PATIENCE)
+            assert asked.communicate(timeout=PATIENCE) == (f"{STATIC}\n", "") and asked.returncode == 0
+    finally:
+        runner.end()
+        lab.end()
 
 
 def detached(client, log, *words):
@@ -286,7 +324,7 @@ def test_cirrus_cli(guests, image, folder):
     for words in (["--random-mac"], ["--cpu", 2], ["--memory", 2048], ["--disk-size", 21], ["--display", "1280x720"]):
         tart("set", name, *words)
     run = tart.start("run", "--no-graphics", "--no-clipboard", "--no-audio", "--root-disk-opts", "sync=none",
-                     "--dir", f"working-dir:{source}:ro", "--dir", f"cache:{cache}", name)
+                     "--net-softnet", "--net-softnet-allow", "10.0.0.0/8,@host", "--dir", f"working-dir:{source}:ro", "--dir", f"cache:{cache}", name)
     address = tart.ip("--wait", 30, name)
     found = tart.json("get", "--format", "json", name)
     assert (found["OS"], found["CPU"], found["Memory"], found["Display"], found["Running"], found["State"]) == \
@@ -294,6 +332,7 @@ def test_cirrus_cli(guests, image, folder):
     printed = job(address, "sh /mnt/shared/working-dir/task; echo kept > /mnt/shared/cache/file;"
                            "touch /mnt/shared/working-dir/file 2>/dev/null || echo read-only")
     assert printed == "done by the task\nread-only\n" and (cache / "file").read_text() == "kept\n"
+    assert fetch_from_the_host(address) == "200"  # it is allowed to
     assert {row["Name"]: row["State"] for row in tart.json("list", "--format=json")}[name] == "running"
     engine = runtime(guests, name)["qemuPid"]
     kill(run)
@@ -370,13 +409,19 @@ class TestPacker:
         tart("set", name, "--cpu", 2, "--memory", 2048, "--display", "1280x800")
         tart("set", "--disk-size", 20, name)  # what it has
         tart("set", "--flatten", name)
-        self.look_at_the_disk(guests.vm(name) / "disk.img")
+        disk = guests.vm(name) / "disk.img"
+        before = self.partitions(disk)
+        assert disk.stat().st_size == 20 * GB
+        tart("set", "--disk-size", 21, name)
+        self.disk_step(disk)
         run = tart.start("run", name, "--no-graphics", "--vnc-experimental")
         out = Output(run.stdout)
         self.log_in(out)
         address = self.address(tart, name)
-        self.fetch_from_the_host(address)
+        assert fetch_from_the_host(address) == "200"
         assert out.pipe and not out.ended.is_set(), (out.lines, run.stderr.read())
+        assert job(address, "sudo blockdev --getsize64 /dev/vda; ls -d /sys/block/vda/vda*; touch ~/kept; sync").split() == \
+            [str(21 * GB), *(f"/sys/block/vda/vda{number + 1}" for number in range(len(before)))]
         done = ssh_once(address, "echo admin | sudo -S -p '' shutdown -h now")
         assert done.returncode in (0, 255), done
         assert run.wait(BOOT) == 0 and out.ended.wait(PATIENCE)
@@ -385,13 +430,24 @@ class TestPacker:
         subprocess.run(["rm", "-r", guests.vm(name)], check=True)  # how it destroys an artifact
         assert tart.state(name) is None
 
-    def look_at_the_disk(self, path):
-        """Raw, with a GPT, where it is looked for."""
+    def partitions(self, path):
+        """Of a raw disk, with a GPT, where they are looked for."""
         with open(path, "rb") as disk:
             assert disk.read(520)[512:] == b"EFI PART"
         done = subprocess.run([SFDISK, "--json", path], capture_output=True, text=True, check=True)
-        assert json.loads(done.stdout)["partitiontable"]["label"] == "gpt"
-        assert path.stat().st_size == 20 * 10 ** 9
+        found = json.loads(done.stdout)["partitiontable"]
+        assert found["label"] == "gpt"
+        return found["partitions"]
+
+    def disk_step(self, path):
+        """The table is rewritten, and its copy at the disk's new end: the last partition, which is the recovery's, goes."""
+        subprocess.run([SFDISK, "-q", "--append", path], input=f"size=200MiB,name={RECOVERY}\n", text=True, check=True)
+        before = self.partitions(path)
+        assert before[-1]["name"] == RECOVERY
+        subprocess.run([SFDISK, "-q", "--delete", path, str(len(before))], check=True)
+        assert self.partitions(path) == before[:-1]
+        done = subprocess.run([SFDISK, "--verify", path], capture_output=True, text=True)
+        assert done.returncode == 0 and "No errors detected" in done.stdout, done
 
     def log_in(self, out):
         """It waits for the line for 30 s."""
@@ -409,18 +465,6 @@ class TestPacker:
             found.append(tart.ip(*words[:2], name))
         assert len(set(found)) == 1, found
         return found[0]
-
-    def fetch_from_the_host(self, address):
-        """From number 1 of the subnet that an interface of the host's has and the guest is in."""
-        addresses = [ipaddress.ip_interface(f"{a['local']}/{a['prefixlen']}") for link in
-                     json.loads(subprocess.check_output(["ip", "-4", "-j", "address"])) for a in link["addr_info"]]
-        networks = [a.network for a in addresses if ipaddress.ip_address(address) in a.network]
-        assert networks, addresses
-        with http.server.ThreadingHTTPServer((str(networks[0][1]), 0), http.server.SimpleHTTPRequestHandler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            done = dial(address, f"curl -sS -o /dev/null -w '%{{http_code}}' http://{networks[0][1]}:{server.server_port}/")
-            server.shutdown()
-        assert done.stdout == "200", done
 
     def test_from_an_iso_and_cancelled(self, guests, tmp_path):
         """create and set to the same size; flags that have a meaning on macOS only; a stop that is not the guest's."""

@@ -13,7 +13,7 @@ import pytest
 import scratch
 from test_leaks import processes
 from test_life import BOOT, eventually
-from test_suspend import COUNT, Sleeper, late
+from test_suspend import COUNT, Sleeper, late, network_left
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sets up a network of its own")
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
@@ -138,6 +138,7 @@ def test_another_vm_has_its_address_meanwhile(sleeper):
     sleeper.suspended()
     for keeper in processes("linzer-suspend"):
         os.kill(keeper, signal.SIGKILL)
+    eventually(lambda: not any(network_left(address)), explain=lambda: network_left(address))  # as after its life
     linzer("create", "--linux", "--disk-size", 1, "thief", check=True)
     try:
         linzer("set", "thief", "--ip", address, check=True)

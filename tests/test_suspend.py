@@ -22,6 +22,7 @@ import netlab
 import scratch
 from test_leaks import processes
 from test_life import BOOT, alive, eventually, interfaces, nft_tables, runtime
+from test_net_control import Control
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, and has the host's address")
 ROOMY = "3g"
@@ -30,6 +31,7 @@ while :; do n=$((n+1)); echo $n >/dev/shm/count; echo $n >&4; sleep 0.2; done' <
 HEAR = """setsid bash -c 'exec 5<>/dev/tcp/$1/$2
 while read -r line <&5; do echo "$line" >>/dev/shm/heard; echo "heard $line" >&5; done' bash "$@" </dev/null >/dev/null 2>&1 &"""
 FAR, NEAR = "203.0.113.2", "203.0.113.1"  # the world, and this host's address in it
+QUIET = 5  # seconds in which what is closed does not open
 OPEN_FILE = "tail -n 1 /proc/$(pgrep -of 'exec 4>')/fd/4"
 
 
@@ -46,8 +48,8 @@ class Sleeper:
     def options(self):
         return ["--no-graphics", f"--dir={self.folder}", f"--disk={self.data}:ro"]
 
-    def run(self, *options, name=name, check=True):
-        return self.linzer("run", "--wait-ready", *self.options(), *options, name, check=check, timeout=BOOT)
+    def run(self, *options, name=name, check=True, **how):
+        return self.linzer("run", "--wait-ready", *self.options(), *options, name, check=check, timeout=BOOT, **how)
 
     def sh(self, script, *words, name=name):
         return self.linzer("exec", name, "sh", "-c", script, "sh", *words, check=True).stdout
@@ -270,6 +272,43 @@ def test_a_policy_cuts_what_was_open(sleeper):
     assert sleeper.sh("tail -n 1 /dev/shm/heard") == "allowed\n"
     sleeper.suspended()
     sleeper.run()  # without these rules
+
+
+def resumed_with_control(sleeper, *options):
+    """Under Softnet's rules, with a control channel of which this run alone has the other end."""
+    sleeper.suspended()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        sleeper.run("--net-softnet-control-fd", theirs.fileno(), *options, pass_fds=[theirs.fileno()])
+    return Control(ours)
+
+
+def opens(sleeper, seconds=BOOT):
+    """Does a new connection of the guest's come to the world?"""
+    with sleeper.world:
+        server = socket.create_server((FAR, 0))
+    with server:
+        server.settimeout(BOOT)
+        status = sleeper.sh('timeout "$3" bash -c "exec 3<>/dev/tcp/$1/$2" bash "$@" || echo $?', FAR, str(server.getsockname()[1]), str(seconds))
+        if status == "":
+            server.accept()[0].close()
+    assert status in ("", "124\n"), status
+    return status == ""
+
+
+def test_each_run_has_a_control_channel_of_its_own(sleeper):
+    """The one after a resume changes the policy of the guest that goes on, and knows nothing of the one before."""
+    first = resumed_with_control(sleeper)
+    assert not opens(sleeper, QUIET)
+    assert first.set([FAR], [], desiredRevision=7)["result"]["allow"] == [FAR] and opens(sleeper)
+    second = resumed_with_control(sleeper, "--net-softnet-block", "10.1.0.0/16")
+    assert first.lines.read() == b""
+    assert second.get() == {"allow": [], "block": ["10.1.0.0/16"], "desiredRevision": None, "ruleCount": 1, "bridgeIsolation": True}
+    assert not opens(sleeper, QUIET)
+    assert second.set([FAR], [], desiredRevision=3)["result"]["desiredRevision"] == 3 and opens(sleeper)
+    assert "error" not in second.set([], []) and not opens(sleeper, QUIET)
+    sleeper.goes_on()
+    sleeper.suspended()  # the next run has the network of all others
 
 
 def test_a_state_that_does_not_fit_is_kept(sleeper):

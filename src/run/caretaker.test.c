@@ -4,6 +4,7 @@
 
 #include "run/caretaker.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -36,8 +38,24 @@ struct fixture {
 	int keeper; /* its end of the socket */
 	int world; /* what is written here comes out of the tap */
 	int tap; /* that the last caretaker_take() gave */
+	pid_t caretaker; /* that suspend() left behind */
 	struct error err;
 };
+
+/* By how much everybody's clock is ahead, caretakers' too. */
+static uint64_t *ahead_ms;
+
+uint64_t __real_clock_ms(void);
+uint64_t __wrap_clock_ms(void);
+uint64_t __wrap_clock_ms(void)
+{
+	return __real_clock_ms() + __atomic_load_n(ahead_ms, __ATOMIC_SEQ_CST);
+}
+
+static void set_ahead(uint64_t ms)
+{
+	__atomic_store_n(ahead_ms, ms, __ATOMIC_SEQ_CST);
+}
 
 /* Of a keeper that has ended: nobody waits for this one. */
 static int ended_process(void)
@@ -91,6 +109,7 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 	struct error ignored = ERROR_INIT;
 
+	set_ahead(0);
 	network_stop(&f->network);
 	(void)!fs_remove_tree(f->vm.dir, "state", &ignored);
 	cleanup_close_(&f->keeper);
@@ -112,6 +131,7 @@ static void suspend(struct fixture *f)
 {
 	assert_int_equal(caretaker_start(&f->network, &f->vm, &f->err), 0);
 	assert_true(f->network.caretaker.pid > 0);
+	f->caretaker = f->network.caretaker.pid;
 	rename_state(f, "state.new", "state");
 	network_stop(&f->network);
 	f->network = (struct network)NETWORK_INIT;
@@ -269,6 +289,46 @@ static void test_the_state_goes(void **state)
 	assert_true(is_let_go(f, PATIENCE_MS));
 }
 
+/* Who resumes fails, and it is as before. */
+static void try_in_vain(struct fixture *f)
+{
+	keeper_says(f, NET_CHANGED);
+	assert_int_equal(resume(f), 1);
+	network_stop(&f->network);
+	cleanup_close_(&f->tap);
+	f->tap = -1;
+}
+
+/* Something happens in the VM's directory, and it looks at the time. */
+static void wake(const struct fixture *f)
+{
+	assert_int_equal(mkdirat(f->vm.dir, "something", 0700), 0);
+	assert_int_equal(unlinkat(f->vm.dir, "something", AT_REMOVEDIR), 0);
+}
+
+/* The state stays without a network: nobody has the keeper or the tap, and there is nobody to ask.
+ */
+static void test_its_life_is_over(void **state)
+{
+	struct fixture *f = *state;
+	int status = -1;
+
+	suspend(f);
+	try_in_vain(f); /* so it has begun to count */
+	set_ahead(CARETAKER_LIFE_MS - 3 * PATIENCE_MS);
+	wake(f);
+	try_in_vain(f);
+	set_ahead(CARETAKER_LIFE_MS);
+	wake(f);
+	assert_true(is_let_go(f, PATIENCE_MS));
+	assert_int_equal(waitpid(f->caretaker, &status, 0), f->caretaker);
+	assert_int_equal(status, 0);
+	assert_int_equal(send(f->world, "frame", 5, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	assert_int_equal(resume(f), 0);
+	assert_int_equal(faccessat(f->vm.dir, "state", F_OK, 0), 0);
+}
+
 /* `run` is killed, or fails, before there is a state. */
 static void test_no_state(void **state)
 {
@@ -323,10 +383,13 @@ int main(void)
 		TEST(test_another_address),
 		TEST(test_another_mode),
 		TEST(test_the_state_goes),
+		TEST(test_its_life_is_over),
 		TEST(test_no_state),
 		TEST(test_dismissed),
 		TEST(test_not_kept),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	ahead_ms = mmap(NULL, sizeof(*ahead_ms), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	return ahead_ms == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
