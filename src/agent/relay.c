@@ -52,6 +52,7 @@ struct client {
 	struct passage *passage; /* and connected to it: fd and poll are no longer ours */
 	struct str out; /* for the client */
 	bool read_all; /* it sends no more */
+	bool leaving; /* nor will it, behind what is still to be read of it */
 	bool peer_ended; /* the guest sends no more */
 };
 
@@ -149,6 +150,13 @@ static bool client_write(struct client *client)
 	return true;
 }
 
+/* It is leaving: the guest takes something of it in time, or it is gone. */
+static void limit(struct client *client)
+{
+	client->leaving = true;
+	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+}
+
 /* Read as much as can go. Return: is the client still there? */
 static bool client_read(struct client *client)
 {
@@ -163,10 +171,12 @@ static bool client_read(struct client *client)
 		return errno == EAGAIN || errno == EINTR;
 	if (n > 0) {
 		frame_send(client->stream, relay->buffer, (size_t)n);
+		if (client->leaving)
+			limit(client);
 		return true;
 	}
 	client->read_all = true;
-	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+	limit(client);
 	frame_end(client->stream);
 	return true;
 }
@@ -182,8 +192,10 @@ static void client_ready(uv_poll_t *poll, int status, int events)
 	if (alive && (events & UV_READABLE) && client->stream)
 		alive = client_read(client);
 	/* a held client that hangs up: nothing of it has been read */
-	if (alive && (events & UV_DISCONNECT))
+	if (alive && (events & UV_DISCONNECT) && !client->stream)
 		alive = false;
+	else if (alive && (events & UV_DISCONNECT))
+		limit(client);
 	if (alive)
 		update_client(client);
 	else
@@ -193,7 +205,7 @@ static void client_ready(uv_poll_t *poll, int status, int events)
 
 static void update_client(struct client *client)
 {
-	int events = client->stream ? 0 : UV_DISCONNECT; /* else reading tells */
+	int events = 0;
 
 	if (client->closing)
 		return;
@@ -205,6 +217,8 @@ static void update_client(struct client *client)
 		events |= UV_WRITABLE;
 	if (client->stream && !client->read_all && frame_room(client->stream))
 		events |= UV_READABLE;
+	else if (!client->leaving) /* reading cannot tell */
+		events |= UV_DISCONNECT;
 	if (events)
 		(void)uv_poll_start(&client->poll, events, client_ready);
 	else
