@@ -33,6 +33,7 @@
 #include "agent/stock.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
 
 enum {
 	REGREET_MS = 1000, /* after the guest broke the protocol */
@@ -63,7 +64,8 @@ struct relay {
 	int port_fd, listen_fd;
 	uv_poll_t port, listener;
 	uv_timer_t regreet;
-	unsigned own_handles; /* of port, regreet, listener, in this order */
+	uv_timer_t rest; /* of the listener: the system has no more to give */
+	unsigned own_handles; /* of port, regreet, rest, listener, in this order */
 	unsigned handles; /* own and clients' */
 	bool closing, hung_up;
 	struct frame_link *link;
@@ -287,6 +289,11 @@ static void client_new(struct relay *relay, int fd)
 	update_client(client);
 }
 
+static void rest_over(uv_timer_t *timer)
+{
+	update_port(timer->data);
+}
+
 static void listener_ready(uv_poll_t *poll, int status unused_, int events unused_)
 {
 	struct relay *relay = poll->data;
@@ -294,6 +301,8 @@ static void listener_ready(uv_poll_t *poll, int status unused_, int events unuse
 
 	if (fd >= 0)
 		client_new(relay, fd);
+	else if (socket_must_rest(errno))
+		(void)uv_timer_start(&relay->rest, rest_over, SOCKET_REST_MS, 0);
 	update_port(relay);
 }
 
@@ -406,6 +415,7 @@ static void hang_up(struct relay *relay)
 	(void)uv_poll_stop(&relay->port);
 	(void)uv_poll_stop(&relay->listener);
 	(void)uv_timer_stop(&relay->regreet);
+	(void)uv_timer_stop(&relay->rest);
 	frame_stop(relay->link);
 	ignore_stock(relay);
 	while (relay->clients)
@@ -477,7 +487,8 @@ static void update_port(struct relay *relay)
 	waiting = frame_output(relay->link).len;
 	(void)uv_poll_start(&relay->port, waiting ? UV_READABLE | UV_WRITABLE : UV_READABLE,
 			    port_ready);
-	if (relay->client_count < RELAY_CLIENTS_MAX && waiting < FRAME_BACKLOG_MAX)
+	if (relay->client_count < RELAY_CLIENTS_MAX && waiting < FRAME_BACKLOG_MAX &&
+	    !uv_is_active((uv_handle_t *)&relay->rest))
 		(void)uv_poll_start(&relay->listener, UV_READABLE, listener_ready);
 	else
 		(void)uv_poll_stop(&relay->listener);
@@ -487,13 +498,15 @@ static int init_handles(struct relay *relay)
 {
 	int r = uv_poll_init(relay->loop, &relay->port, relay->port_fd);
 
-	relay->port.data = relay->listener.data = relay->regreet.data = relay;
+	relay->port.data = relay->listener.data = relay->regreet.data = relay->rest.data = relay;
 	if (r == 0)
 		relay->own_handles = 1;
 	if (r == 0 && (r = uv_timer_init(relay->loop, &relay->regreet)) == 0)
 		relay->own_handles = 2;
-	if (r == 0 && (r = uv_poll_init(relay->loop, &relay->listener, relay->listen_fd)) == 0)
+	if (r == 0 && (r = uv_timer_init(relay->loop, &relay->rest)) == 0)
 		relay->own_handles = 3;
+	if (r == 0 && (r = uv_poll_init(relay->loop, &relay->listener, relay->listen_fd)) == 0)
+		relay->own_handles = 4;
 	relay->handles = relay->own_handles;
 	return r;
 }
@@ -529,7 +542,7 @@ int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd, const struct dial_a
 
 void relay_close(struct relay *relay)
 {
-	uv_handle_t *own[3];
+	uv_handle_t *own[4];
 	unsigned count;
 
 	if (!relay || relay->closing)
@@ -537,7 +550,8 @@ void relay_close(struct relay *relay)
 	relay->closing = true;
 	own[0] = (uv_handle_t *)&relay->port;
 	own[1] = (uv_handle_t *)&relay->regreet;
-	own[2] = (uv_handle_t *)&relay->listener;
+	own[2] = (uv_handle_t *)&relay->rest;
+	own[3] = (uv_handle_t *)&relay->listener;
 	while (relay->clients)
 		client_close(relay->clients);
 	ignore_stock(relay);

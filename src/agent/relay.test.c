@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -21,15 +22,21 @@
 #include "agent/frame.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
 
 static unsigned hurry = 1; /* timers run out so many times sooner */
+static unsigned rests; /* how often a listener was given a rest, */
+static uint64_t rest_ms = SOCKET_REST_MS; /* and for how long */
 
 int __real_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat);
 int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat);
 
 int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat)
 {
-	return __real_uv_timer_start(timer, cb, timeout / hurry, repeat);
+	if (timeout != SOCKET_REST_MS)
+		return __real_uv_timer_start(timer, cb, timeout / hurry, repeat);
+	rests++;
+	return __real_uv_timer_start(timer, cb, rest_ms, repeat);
 }
 
 struct stage {
@@ -389,6 +396,28 @@ static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **st
 	(void)close(fd);
 }
 
+/* Who cannot be let in is not asked for again and again, and is let in later. */
+static void a_listener_rests_when_no_descriptor_is_left(void **state)
+{
+	struct stage *stage = *state;
+	struct rlimit before, none;
+	int fd = client(stage);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	rests = 0;
+	rest_ms = 2000; /* so that a slow machine does not get to the second one */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (unsigned i = 0; i < 100; i++)
+		(void)uv_run(&stage->loop, UV_RUN_NOWAIT);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(rests, 1);
+	connect_guest(stage);
+	while (!stage->stream)
+		settle(stage);
+	(void)close(fd);
+}
+
 /* ---- a stock agent beside the port ---- */
 
 struct stock_stage {
@@ -661,6 +690,7 @@ int main(void)
 		TEST(who_went_leaves_its_stream_though_the_guest_never_reads),
 		TEST(who_has_ended_gets_the_rest_of_the_answer),
 		TEST(who_still_reads_when_the_agent_comes_back_does_not_join_it),
+		TEST(a_listener_rests_when_no_descriptor_is_left),
 		TEST_STOCK(it_is_ready_when_it_speaks_http2),
 		TEST_STOCK(clients_go_through_and_each_end_is_passed_on),
 		TEST_STOCK(a_reader_that_stalls_stalls_the_writer),
