@@ -2,8 +2,10 @@
 """export and import (contract 2.13, 2.14, 8): VMs as .tvm archives, whole or not at all."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
+import mmap
 import os
 import pathlib
 import pty
@@ -92,6 +94,28 @@ def test_a_round_trip_is_the_same_to_the_byte(vm, tmp_path):
     assert contents(vm, "vm") == before  # the MAC, too: nobody has it now
     assert list(data_ranges(vm.vm("vm") / "disk.img")) == ranges
     assert_nothing_left(vm, ["vm"])
+
+
+def resident(path):
+    """How many bytes of a file the page cache holds."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        size = len(mapped)
+        pages = (ctypes.c_ubyte * (-(-size // mmap.PAGESIZE)))()
+        first = ctypes.c_ubyte.from_buffer(mapped)
+        failed = ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(size), pages)
+        del first  # else the mapping cannot be closed
+        assert failed == 0
+        return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+def test_the_holes_of_an_archive_are_not_read(linzer, tmp_path):
+    """Also where the data beside them is: every block of an empty disk is a header and a hole."""
+    path = tmp_path / "x.tvm"
+    linzer("create", "--linux", "--disk-size", 1, "vm", check=True)
+    linzer("export", "vm", path, check=True)
+    linzer("import", path, "copy", check=True)
+    assert resident(path) < path.stat().st_size / 4
+    assert vm_disk.digest(linzer.vm("copy")) == vm_disk.digest(linzer.vm("vm"))
 
 
 def test_the_archive_is_of_apples_form(vm, tmp_path):

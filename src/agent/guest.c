@@ -29,6 +29,7 @@
 #include "agent/server.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
 
 enum {
 	RETRY_MS = 100,
@@ -52,6 +53,7 @@ struct peer {
 struct listener {
 	struct guest *guest;
 	struct watch watch;
+	struct timer rest; /* while it is not watched: the system has no more to give */
 	bool vsock;
 };
 
@@ -393,8 +395,13 @@ static void accept_ready(struct watch *watch, uint32_t events unused_)
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct peer *peer;
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (socket_must_rest(errno)) {
+			loop_watch(l->guest->loop, watch, 0);
+			loop_timer(l->guest->loop, &l->rest, SOCKET_REST_MS);
+		}
 		return;
+	}
 	if (!is_allowed(l, fd)) {
 		(void)close(fd);
 		return;
@@ -403,6 +410,13 @@ static void accept_ready(struct watch *watch, uint32_t events unused_)
 	peer->socket = (struct watch){ .fd = fd, .ready = socket_ready };
 	l->guest->sockets++;
 	socket_pump(peer);
+}
+
+static void rest_over(struct timer *timer)
+{
+	struct listener *l = (struct listener *)((char *)timer - offsetof(struct listener, rest));
+
+	loop_watch(l->guest->loop, &l->watch, EPOLLIN);
 }
 
 static void vsock_try(struct timer *timer)
@@ -448,6 +462,14 @@ int guest_serve_socket(struct guest *guest, const char *path, struct error *err)
 	return 0;
 }
 
+static void listener_init(struct listener *listener, struct guest *guest, bool vsock)
+{
+	*listener = (struct listener){ .guest = guest,
+				       .watch = { .fd = -1, .ready = accept_ready },
+				       .rest.fire = rest_over,
+				       .vsock = vsock };
+}
+
 struct guest *guest_new(struct loop *loop, struct login *login)
 {
 	struct guest *guest = xcalloc(1, sizeof(*guest));
@@ -457,8 +479,8 @@ struct guest *guest_new(struct loop *loop, struct login *login)
 	guest->port = (struct watch){ .fd = -1, .ready = port_ready };
 	guest->port_timer.fire = port_try;
 	guest->vsock_timer.fire = vsock_try;
-	guest->vsock = (struct listener){ guest, { .fd = -1, .ready = accept_ready }, true };
-	guest->local = (struct listener){ guest, { .fd = -1, .ready = accept_ready }, false };
+	listener_init(&guest->vsock, guest, true);
+	listener_init(&guest->local, guest, false);
 	return guest;
 }
 
@@ -474,6 +496,8 @@ void guest_free(struct guest *guest)
 {
 	loop_timer_stop(guest->loop, &guest->port_timer);
 	loop_timer_stop(guest->loop, &guest->vsock_timer);
+	loop_timer_stop(guest->loop, &guest->vsock.rest);
+	loop_timer_stop(guest->loop, &guest->local.rest);
 	close_watch(guest, &guest->port);
 	close_watch(guest, &guest->vsock.watch);
 	close_watch(guest, &guest->local.watch);

@@ -28,6 +28,8 @@ struct passage {
 	void *owner;
 	struct end client, guest;
 	uv_timer_t linger;
+	bool leaving; /* the client's end has come, maybe behind bytes that are still to be read */
+	bool passed_on; /* and the guest has been told */
 	unsigned handles; /* that are not closed yet */
 	bool closing;
 };
@@ -74,16 +76,29 @@ static void linger_over(uv_timer_t *timer)
 	finish(timer->data);
 }
 
+static void limit(struct passage *passage)
+{
+	(void)uv_timer_start(&passage->linger, linger_over, PASSAGE_LINGER_MS, 0);
+}
+
+static void leave(struct passage *passage)
+{
+	if (!passage->leaving)
+		limit(passage);
+	passage->leaving = true;
+}
+
 /* From @end comes no more: when the other one has it all, that is passed on. */
 static void pass_end(struct end *end)
 {
 	struct passage *passage = end->passage;
 
 	if (end != &passage->client || !end->read_all || end->other->out.len || end->other->deaf ||
-	    uv_is_active((uv_handle_t *)&passage->linger))
+	    passage->passed_on)
 		return;
+	passage->passed_on = true;
 	(void)shutdown(end->other->fd, SHUT_WR);
-	(void)uv_timer_start(&passage->linger, linger_over, PASSAGE_LINGER_MS, 0);
+	limit(passage);
 }
 
 /* Nobody takes what would be for @end: its other end is read no more. */
@@ -96,7 +111,7 @@ static void turn_deaf(struct end *end)
 	end->other->read_all = true;
 	/* what it said before it went is still the client's, if it comes to an end */
 	if (end == &passage->guest)
-		(void)uv_timer_start(&passage->linger, linger_over, PASSAGE_LINGER_MS, 0);
+		limit(passage);
 }
 
 static void write_some(struct end *end)
@@ -106,6 +121,8 @@ static void write_some(struct end *end)
 	if (!end->out.len)
 		return;
 	n = send(end->fd, end->out.ptr, end->out.len, MSG_NOSIGNAL);
+	if (n > 0 && end == &end->passage->guest && end->passage->leaving)
+		limit(end->passage);
 	if (n > 0)
 		str_consume(&end->out, (size_t)n);
 	else if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -133,6 +150,8 @@ static void read_some(struct end *end)
 		str_add(&end->other->out, buffer, (size_t)n);
 	else
 		end->read_all = true;
+	if (n <= 0 && end == &end->passage->client)
+		leave(end->passage);
 	write_some(end->other);
 	pass_end(end);
 }
@@ -150,6 +169,8 @@ static void watch(struct end *end)
 
 	if (!end->read_all && room(end->other))
 		events |= UV_READABLE;
+	else if (end == &end->passage->client && !end->passage->leaving)
+		events |= UV_DISCONNECT; /* reading cannot tell */
 	if (events)
 		(void)uv_poll_start(&end->poll, events, end_ready);
 	else
@@ -178,6 +199,8 @@ static void end_ready(uv_poll_t *poll, int status, int events)
 		write_some(end);
 	if (events & UV_READABLE)
 		read_some(end);
+	if (events & UV_DISCONNECT)
+		leave(passage);
 	if (is_over(passage)) {
 		finish(passage);
 		return;

@@ -7,7 +7,8 @@
  *
  * A reader that stalls, on either side, stalls the writer: at most PASSAGE_MAX bytes wait in each
  * direction. The client's end is passed on as such, and the guest is given PASSAGE_LINGER_MS for
- * the rest of its answer; the guest's end is the end of all, once the client has what came before.
+ * the rest of its answer, and before that for each piece that it takes of what came before that
+ * end; the guest's end is the end of all, once the client has what came before.
  */
 
 #include <uv.h>

@@ -33,6 +33,7 @@
 #include "agent/stock.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
 
 enum {
 	REGREET_MS = 1000, /* after the guest broke the protocol */
@@ -52,6 +53,7 @@ struct client {
 	struct passage *passage; /* and connected to it: fd and poll are no longer ours */
 	struct str out; /* for the client */
 	bool read_all; /* it sends no more */
+	bool leaving; /* nor will it, behind what is still to be read of it */
 	bool peer_ended; /* the guest sends no more */
 };
 
@@ -62,7 +64,8 @@ struct relay {
 	int port_fd, listen_fd;
 	uv_poll_t port, listener;
 	uv_timer_t regreet;
-	unsigned own_handles; /* of port, regreet, listener, in this order */
+	uv_timer_t rest; /* of the listener: the system has no more to give */
+	unsigned own_handles; /* of port, regreet, rest, listener, in this order */
 	unsigned handles; /* own and clients' */
 	bool closing, hung_up;
 	struct frame_link *link;
@@ -149,6 +152,13 @@ static bool client_write(struct client *client)
 	return true;
 }
 
+/* It is leaving: the guest takes something of it in time, or it is gone. */
+static void limit(struct client *client)
+{
+	client->leaving = true;
+	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+}
+
 /* Read as much as can go. Return: is the client still there? */
 static bool client_read(struct client *client)
 {
@@ -163,10 +173,12 @@ static bool client_read(struct client *client)
 		return errno == EAGAIN || errno == EINTR;
 	if (n > 0) {
 		frame_send(client->stream, relay->buffer, (size_t)n);
+		if (client->leaving)
+			limit(client);
 		return true;
 	}
 	client->read_all = true;
-	(void)uv_timer_start(&client->hold, hold_over, RELAY_HOLD_MS, 0);
+	limit(client);
 	frame_end(client->stream);
 	return true;
 }
@@ -182,8 +194,10 @@ static void client_ready(uv_poll_t *poll, int status, int events)
 	if (alive && (events & UV_READABLE) && client->stream)
 		alive = client_read(client);
 	/* a held client that hangs up: nothing of it has been read */
-	if (alive && (events & UV_DISCONNECT))
+	if (alive && (events & UV_DISCONNECT) && !client->stream)
 		alive = false;
+	else if (alive && (events & UV_DISCONNECT))
+		limit(client);
 	if (alive)
 		update_client(client);
 	else
@@ -193,7 +207,7 @@ static void client_ready(uv_poll_t *poll, int status, int events)
 
 static void update_client(struct client *client)
 {
-	int events = client->stream ? 0 : UV_DISCONNECT; /* else reading tells */
+	int events = 0;
 
 	if (client->closing)
 		return;
@@ -205,6 +219,8 @@ static void update_client(struct client *client)
 		events |= UV_WRITABLE;
 	if (client->stream && !client->read_all && frame_room(client->stream))
 		events |= UV_READABLE;
+	else if (!client->leaving) /* reading cannot tell */
+		events |= UV_DISCONNECT;
 	if (events)
 		(void)uv_poll_start(&client->poll, events, client_ready);
 	else
@@ -273,6 +289,11 @@ static void client_new(struct relay *relay, int fd)
 	update_client(client);
 }
 
+static void rest_over(uv_timer_t *timer)
+{
+	update_port(timer->data);
+}
+
 static void listener_ready(uv_poll_t *poll, int status unused_, int events unused_)
 {
 	struct relay *relay = poll->data;
@@ -280,6 +301,8 @@ static void listener_ready(uv_poll_t *poll, int status unused_, int events unuse
 
 	if (fd >= 0)
 		client_new(relay, fd);
+	else if (socket_must_rest(errno))
+		(void)uv_timer_start(&relay->rest, rest_over, SOCKET_REST_MS, 0);
 	update_port(relay);
 }
 
@@ -392,6 +415,7 @@ static void hang_up(struct relay *relay)
 	(void)uv_poll_stop(&relay->port);
 	(void)uv_poll_stop(&relay->listener);
 	(void)uv_timer_stop(&relay->regreet);
+	(void)uv_timer_stop(&relay->rest);
 	frame_stop(relay->link);
 	ignore_stock(relay);
 	while (relay->clients)
@@ -463,7 +487,8 @@ static void update_port(struct relay *relay)
 	waiting = frame_output(relay->link).len;
 	(void)uv_poll_start(&relay->port, waiting ? UV_READABLE | UV_WRITABLE : UV_READABLE,
 			    port_ready);
-	if (relay->client_count < RELAY_CLIENTS_MAX && waiting < FRAME_BACKLOG_MAX)
+	if (relay->client_count < RELAY_CLIENTS_MAX && waiting < FRAME_BACKLOG_MAX &&
+	    !uv_is_active((uv_handle_t *)&relay->rest))
 		(void)uv_poll_start(&relay->listener, UV_READABLE, listener_ready);
 	else
 		(void)uv_poll_stop(&relay->listener);
@@ -473,13 +498,15 @@ static int init_handles(struct relay *relay)
 {
 	int r = uv_poll_init(relay->loop, &relay->port, relay->port_fd);
 
-	relay->port.data = relay->listener.data = relay->regreet.data = relay;
+	relay->port.data = relay->listener.data = relay->regreet.data = relay->rest.data = relay;
 	if (r == 0)
 		relay->own_handles = 1;
 	if (r == 0 && (r = uv_timer_init(relay->loop, &relay->regreet)) == 0)
 		relay->own_handles = 2;
-	if (r == 0 && (r = uv_poll_init(relay->loop, &relay->listener, relay->listen_fd)) == 0)
+	if (r == 0 && (r = uv_timer_init(relay->loop, &relay->rest)) == 0)
 		relay->own_handles = 3;
+	if (r == 0 && (r = uv_poll_init(relay->loop, &relay->listener, relay->listen_fd)) == 0)
+		relay->own_handles = 4;
 	relay->handles = relay->own_handles;
 	return r;
 }
@@ -515,7 +542,7 @@ int relay_new(uv_loop_t *loop, int serial_fd, int listen_fd, const struct dial_a
 
 void relay_close(struct relay *relay)
 {
-	uv_handle_t *own[3];
+	uv_handle_t *own[4];
 	unsigned count;
 
 	if (!relay || relay->closing)
@@ -523,7 +550,8 @@ void relay_close(struct relay *relay)
 	relay->closing = true;
 	own[0] = (uv_handle_t *)&relay->port;
 	own[1] = (uv_handle_t *)&relay->regreet;
-	own[2] = (uv_handle_t *)&relay->listener;
+	own[2] = (uv_handle_t *)&relay->rest;
+	own[3] = (uv_handle_t *)&relay->listener;
 	while (relay->clients)
 		client_close(relay->clients);
 	ignore_stock(relay);

@@ -17,7 +17,8 @@
  *
  * A client that connects before the agent is ready is held, its bytes
  * unread, and closed if the agent does not come within RELAY_HOLD_MS. One that
- * has sent its end is given as long for the rest of the answer.
+ * has sent its end is given as long for the rest of the answer, and before that for each piece that
+ * the guest takes of what came before its end: who is gone leaves its place to others.
  */
 
 #include <stdbool.h>

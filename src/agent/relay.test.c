@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +22,22 @@
 #include "agent/frame.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/socket.h"
+
+static unsigned hurry = 1; /* timers run out so many times sooner */
+static unsigned rests; /* how often a listener was given a rest, */
+static uint64_t rest_ms = SOCKET_REST_MS; /* and for how long */
+
+int __real_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat);
+int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat);
+
+int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat)
+{
+	if (timeout != SOCKET_REST_MS)
+		return __real_uv_timer_start(timer, cb, timeout / hurry, repeat);
+	rests++;
+	return __real_uv_timer_start(timer, cb, rest_ms, repeat);
+}
 
 struct stage {
 	uv_loop_t loop;
@@ -150,6 +168,7 @@ static int teardown(void **state)
 	relay_close(stage->relay);
 	assert_int_equal(uv_run(&stage->loop, UV_RUN_DEFAULT), 0);
 	assert_int_equal(uv_loop_close(&stage->loop), 0); /* no handle is left */
+	hurry = 1;
 	(void)unlink(stage->path);
 	frame_link_free(stage->guest);
 	str_release(&stage->got);
@@ -285,6 +304,66 @@ static void a_stalled_client_delays_no_other(void **state)
 	(void)close(slow);
 }
 
+/* Fill the way from @fd until nothing more goes. */
+static void fill(struct stage *stage, int fd)
+{
+	static char big[65536];
+	int idle = 0;
+
+	while (idle < 100) {
+		idle = write(fd, big, sizeof(big)) > 0 ? 0 : idle + 1;
+		settle(stage);
+	}
+}
+
+/* The guest reads nothing of it, so that its end is behind bytes that cannot go. */
+static void who_went_leaves_its_stream_though_the_guest_never_reads(void **state)
+{
+	struct stage *stage = *state;
+	int fd;
+
+	stage->consume = false;
+	connect_guest(stage);
+	fd = client(stage);
+	fill(stage, fd);
+	assert_non_null(stage->stream);
+	hurry = 100;
+	(void)close(fd);
+	while (stage->stream) /* until it is reset */
+		settle(stage);
+}
+
+/* Its own end said, the guest's answer is longer than a socket holds. */
+static void who_has_ended_gets_the_rest_of_the_answer(void **state)
+{
+	struct stage *stage = *state;
+	static char big[FRAME_WINDOW];
+	size_t sent = 0, came = 0;
+	ssize_t n;
+	int fd;
+
+	connect_guest(stage);
+	fd = client(stage);
+	settle(stage);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	settle(stage);
+	assert_int_equal(stage->ended, 1);
+	for (size_t room; (room = frame_room(stage->stream)) > 0; sent += room) {
+		frame_send(stage->stream, big, room);
+		settle(stage);
+	}
+	frame_end(stage->stream);
+	settle(stage);
+	assert_null(stage->stream);
+	while ((n = read(fd, big, sizeof(big))) > 0) {
+		came += (size_t)n;
+		settle(stage);
+	}
+	assert_int_equal(n, 0);
+	assert_int_equal(came, sent);
+	(void)close(fd);
+}
+
 /* Of the new session it is nothing: what it has yet to read is the old one's. */
 static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **state)
 {
@@ -314,6 +393,28 @@ static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **st
 	}
 	assert_int_equal(n, 0);
 	assert_int_equal(came, sent);
+	(void)close(fd);
+}
+
+/* Who cannot be let in is not asked for again and again, and is let in later. */
+static void a_listener_rests_when_no_descriptor_is_left(void **state)
+{
+	struct stage *stage = *state;
+	struct rlimit before, none;
+	int fd = client(stage);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	rests = 0;
+	rest_ms = 2000; /* so that a slow machine does not get to the second one */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (unsigned i = 0; i < 100; i++)
+		(void)uv_run(&stage->loop, UV_RUN_NOWAIT);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(rests, 1);
+	connect_guest(stage);
+	while (!stage->stream)
+		settle(stage);
 	(void)close(fd);
 }
 
@@ -482,6 +583,54 @@ static void who_goes_takes_the_other_along(void **state)
 	(void)close(watch);
 }
 
+/* A guest that never reads, with clients that say their end, or just go, behind what it leaves. */
+static void who_went_leaves_a_guest_that_never_reads(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s);
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = client(&s->stage);
+		struct pollfd guest = { .fd = accept_stock(s) };
+
+		fill(&s->stage, fd);
+		hurry = 100;
+		if (i == 0)
+			(void)shutdown(fd, SHUT_WR);
+		else
+			(void)close(take_fd(&fd));
+		while (poll(&guest, 1, 0) == 0) /* until it is hung up */
+			(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+		hurry = 1;
+		(void)close(guest.fd);
+		(void)close(fd);
+	}
+	(void)close(watch);
+}
+
+/* What a client said before it went is the guest's, however slowly it reads. */
+static void a_slow_guest_gets_all_of_who_went(void **state)
+{
+	struct stock_stage *s = *state;
+	int watch = accept_stock(s), fd = client(&s->stage), guest = accept_stock(s);
+	static char big[65536];
+	size_t sent = 0, came = 0;
+	ssize_t n;
+
+	for (unsigned idle = 0; idle < 100;) {
+		n = write(fd, big, sizeof(big));
+		sent += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		(void)uv_run(&s->stage.loop, UV_RUN_NOWAIT);
+	}
+	(void)close(fd);
+	while ((n = read_from(s, guest, big, sizeof(big))) > 0)
+		came += (size_t)n;
+	assert_int_equal(came, sent);
+	(void)close(guest);
+	(void)close(watch);
+}
+
 /* Whoever was not connected yet goes by the frames; who was, stays; it is told once. */
 static void ours_takes_over(void **state)
 {
@@ -538,11 +687,16 @@ int main(void)
 		TEST(a_guest_that_breaks_the_rules_is_lost),
 		TEST(a_closed_port_is_told_once),
 		TEST(a_stalled_client_delays_no_other),
+		TEST(who_went_leaves_its_stream_though_the_guest_never_reads),
+		TEST(who_has_ended_gets_the_rest_of_the_answer),
 		TEST(who_still_reads_when_the_agent_comes_back_does_not_join_it),
+		TEST(a_listener_rests_when_no_descriptor_is_left),
 		TEST_STOCK(it_is_ready_when_it_speaks_http2),
 		TEST_STOCK(clients_go_through_and_each_end_is_passed_on),
 		TEST_STOCK(a_reader_that_stalls_stalls_the_writer),
 		TEST_STOCK(who_goes_takes_the_other_along),
+		TEST_STOCK(who_went_leaves_a_guest_that_never_reads),
+		TEST_STOCK(a_slow_guest_gets_all_of_who_went),
 		TEST_STOCK(ours_takes_over),
 		TEST_STOCK(it_can_be_closed_at_any_time),
 	};

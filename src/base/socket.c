@@ -63,3 +63,8 @@ bool socket_peer_is(int sock, uid_t user)
 
 	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == user;
 }
+
+bool socket_must_rest(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}

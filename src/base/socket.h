@@ -2,7 +2,10 @@
 #ifndef BASE_SOCKET_H
 #define BASE_SOCKET_H
 
-/* Bytes with a descriptor beside them over AF_UNIX (unix(7), SCM_RIGHTS). */
+/*
+ * Bytes with a descriptor beside them over AF_UNIX (unix(7), SCM_RIGHTS), and what a listener does
+ * when the system has no more to give.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,5 +25,13 @@ ssize_t socket_send(int sock, const void *bytes, size_t len, int fd, int flags) 
 ssize_t socket_receive(int sock, void *bytes, size_t len, int *fd, int flags) must_use_;
 /* Was it a process of this user that connected, or listened (SO_PEERCRED)? */
 bool socket_peer_is(int sock, uid_t user);
+
+/*
+ * A listener whose accept() failed for want of descriptors or memory stays readable: who waits for
+ * that alone would turn at full speed. It is looked at no more for so long.
+ */
+enum { SOCKET_REST_MS = 250 };
+/* Is @error, of accept(), of that kind? */
+bool socket_must_rest(int error);
 
 #endif

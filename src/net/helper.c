@@ -186,6 +186,8 @@ static int await_change(struct net_link *link, struct error *err)
 		r = wait_readable(link->sock, START_LIMIT_MS, err);
 		if (r == 0)
 			r = receive(link, 0, &message, NULL, err);
+		if (r >= 0 && message.kind == NET_LEASED)
+			link->leased = message.address;
 	}
 	if (r < 0)
 		return r;

@@ -105,6 +105,7 @@ struct net_link {
 	int sock; /* poll it for reading; end of file: the network is gone */
 	int watch; /* the keeper's pidfd; 0: none */
 	pid_t keeper; /* a child of ours; 0: it is not */
+	struct in_addr leased; /* heard by net_link_adopt(); 0: nothing was */
 };
 #define NET_LINK_INIT      \
 	{                  \
@@ -133,7 +134,8 @@ int net_link_receive(struct net_link *link, struct net_message *message,
 /*
  * The link, whose socket and pidfd another process gave us, is ours now: put @policy in force, and
  * wait for that (at most 20 s). Nobody may have asked the keeper for anything that it has yet to
- * answer. E_FAILED where the keeper refuses it, with its words.
+ * answer. What it says meanwhile of the guest's address is in .leased. E_FAILED where the keeper
+ * refuses it, with its words.
  */
 int net_link_adopt(struct net_link *link, const struct policy *policy, struct error *err) must_use_;
 /* Close, and wait (at most 5 s) until all is torn down. */

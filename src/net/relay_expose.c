@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/socket.h"
 #include "net/upstream.h"
 
 enum {
 	CONNECT_MS = 10 * 1000,
-	REST_MS = 250,
 	CHUNK = 64 * 1024, /* of one direction of one connection in one round */
 };
 
@@ -86,8 +86,8 @@ void expose_relay_accept(struct expose_relay *relay, unsigned i)
 	fd = accept4(relay->listeners + (int)i, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		connect_guest(relay, i, fd);
-	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-		relay->resting = clock_ms() + REST_MS;
+	else if (socket_must_rest(errno))
+		relay->resting = clock_ms() + SOCKET_REST_MS;
 }
 
 static struct pollfd side(int fd, enum expose_flow from, enum expose_flow to)

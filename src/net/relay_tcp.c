@@ -2,12 +2,12 @@
 #include "net/relay_tcp.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/socket.h"
 #include "net/frame.h"
 #include "net/upstream.h"
 
@@ -20,6 +20,7 @@ void tcp_relay_init(struct tcp_relay *relay, int keeper, int listener, struct na
 	relay->keeper = keeper;
 	relay->listener = listener;
 	relay->names = names;
+	relay->resting = 0;
 	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++)
 		relay->clients[i].state = TCP_FREE;
 }
@@ -52,12 +53,20 @@ static void await_query(struct tcp_client *c)
 	enter(c, TCP_READ_QUERY);
 }
 
+struct pollfd tcp_relay_listener(const struct tcp_relay *relay)
+{
+	return (struct pollfd){ .fd = relay->resting ? -1 : relay->listener, .events = POLLIN };
+}
+
 void tcp_relay_accept(struct tcp_relay *relay)
 {
 	int fd = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (socket_must_rest(errno))
+			relay->resting = clock_ms() + SOCKET_REST_MS;
 		return;
+	}
 	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++) {
 		struct tcp_client *c = &relay->clients[i];
 
@@ -257,8 +266,11 @@ void tcp_relay_go(struct tcp_relay *relay, unsigned i)
 bool tcp_relay_tick(struct tcp_relay *relay)
 {
 	uint64_t now = clock_ms();
-	bool waiting = false;
+	bool waiting;
 
+	if (relay->resting <= now)
+		relay->resting = 0;
+	waiting = relay->resting != 0;
 	for (unsigned i = 0; i < TCP_CLIENTS_MAX; i++) {
 		struct tcp_client *c = &relay->clients[i];
 

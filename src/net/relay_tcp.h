@@ -10,6 +10,8 @@
  * what follows. Names that the policy does not allow are refused here.
  */
 
+#include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,17 +44,20 @@ struct tcp_client {
 struct tcp_relay {
 	int keeper, listener;
 	struct names *names; /* borrowed */
+	uint64_t resting; /* ms: nobody is accepted before; the system has no more to give */
 	struct tcp_client clients[TCP_CLIENTS_MAX];
 };
 
 void tcp_relay_init(struct tcp_relay *relay, int keeper, int listener, struct names *names);
+/* What to poll() the listener for. */
+struct pollfd tcp_relay_listener(const struct tcp_relay *relay) must_use_;
 /* Somebody connects. */
 void tcp_relay_accept(struct tcp_relay *relay);
 /* What client @i waits for: the descriptor (-1: nothing) and, in *events, poll()'s events. */
 int tcp_relay_wants(const struct tcp_relay *relay, unsigned i, short *events) must_use_;
 /* That happened. */
 void tcp_relay_go(struct tcp_relay *relay, unsigned i);
-/* Give up on who waited too long. Return: is anybody there? */
+/* Give up on who waited too long. Return: is there anything to wait for? */
 bool tcp_relay_tick(struct tcp_relay *relay);
 
 #endif

@@ -162,7 +162,7 @@ static void fill_fixed_places(struct talker *t)
 	t->places[PLACE_NAMES] = (struct pollfd){ .fd = FD_NAMES, .events = POLLIN };
 	t->places[PLACE_PACKETS] = (struct pollfd){ .fd = FD_PACKETS, .events = POLLIN };
 	t->places[PLACE_DNS_UDP] = (struct pollfd){ .fd = dns ? FD_DNS_UDP : -1, .events = POLLIN };
-	t->places[PLACE_DNS_TCP] = (struct pollfd){ .fd = dns ? FD_DNS_TCP : -1, .events = POLLIN };
+	t->places[PLACE_DNS_TCP] = dns ? tcp_relay_listener(&t->tcp) : (struct pollfd){ .fd = -1 };
 }
 
 static void fill_places(struct talker *t)

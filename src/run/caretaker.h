@@ -15,9 +15,11 @@
  *
  * It listens in state/, whose owner alone can come there, and lives as long as that very directory
  * is the VM's state: a resume, `stop` or `delete` ends it, and with it the network. So does
- * CARETAKER_LIFE_MS. `run` that resumes gets copies of both descriptors, tells the keeper its
- * policy, by which the keeper judges what is open, empties the tap of what came before, and only
- * then gives it to QEMU. If it fails, and the state stays, the caretaker goes on.
+ * CARETAKER_LIFE_MS, and a `run` that asks for another network than the one that was kept: another
+ * mode, MAC address, fixed address or other exposed ports, also if that `run` then fails. `run`
+ * that resumes gets copies of both descriptors, tells the keeper its policy, by which the keeper
+ * judges what is open, empties the tap of what came before, and only then gives it to QEMU. If it
+ * fails, and the state stays, the caretaker goes on.
  *
  * It is of a card with an address of ours only: on a LAN nobody would renew the guest's lease.
  */

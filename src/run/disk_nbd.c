@@ -32,6 +32,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "machine/block.h"
 #include "run/disk_nbd_url.h"
@@ -185,6 +186,8 @@ static void *serve_all(void *arg)
 		qemu = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (qemu >= 0)
 			serve(relay, qemu);
+		else if (socket_must_rest(errno))
+			(void)poll(&p[1], 1, SOCKET_REST_MS);
 	}
 }
 

@@ -78,7 +78,8 @@ int network_add_card(struct network *network, const struct net_start *start,
 	card->start = *start;
 	card->started = *started;
 	card->network = network;
-	card->address = started->address;
+	card->leased = card->link.leased.s_addr != 0;
+	card->address = card->leased ? card->link.leased : started->address;
 	memcpy(card->interface, started->neighbours, sizeof(card->interface));
 	network->isolated = started->isolated != 0;
 	network->card_count++;

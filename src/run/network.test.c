@@ -382,6 +382,30 @@ static void test_unasked(void **state)
 	assert_int_equal(f->gone, 2);
 }
 
+/* What the guest was seen to use while a kept link's keeper took the policy is the card's. */
+static void test_address_heard_while_adopting(void **state)
+{
+	const struct net_start start = { .mode = NET_SHARED };
+	const struct net_message started = { .address = { htonl(0x0a000001) } };
+	struct fixture *f = *state;
+	struct network network = NETWORK_INIT;
+	struct network_card *card = &network.cards[0];
+	int keeper = f->keepers[0], pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	f->keepers[0] = pair[1];
+	card->link = (struct net_link){ .sock = pair[0] };
+	says(f, 0, NET_LEASED);
+	says(f, 0, NET_CHANGED);
+	assert_int_equal(net_link_adopt(&card->link, &network.policy, &f->err), 0);
+	assert_int_equal(network_add_card(&network, &start, &started, pair[1], &f->err), 0);
+	assert_true(card->leased);
+	assert_int_equal(card->address.s_addr, htonl(0x0a000007));
+	network_stop(&network);
+	(void)close(f->keepers[0]);
+	f->keepers[0] = keeper;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +419,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_from_the_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_settles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unasked, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_address_heard_while_adopting, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

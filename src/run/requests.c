@@ -250,6 +250,14 @@ static void add_request(struct requests *requests, int client)
 	}
 }
 
+static void on_rest_over(uv_timer_t *timer)
+{
+	struct requests *requests = timer->data;
+
+	if (requests->count < REQUESTS_MAX)
+		(void)uv_poll_start(&requests->poll, UV_READABLE, on_listening);
+}
+
 static void on_listening(uv_poll_t *poll, int status, int events)
 {
 	struct requests *requests = poll->data;
@@ -257,8 +265,12 @@ static void on_listening(uv_poll_t *poll, int status, int events)
 
 	(void)status;
 	(void)events;
-	if (client >= 0)
+	if (client >= 0) {
 		add_request(requests, client);
+	} else if (socket_must_rest(errno)) {
+		(void)uv_poll_stop(poll);
+		(void)uv_timer_start(&requests->rest, on_rest_over, SOCKET_REST_MS, 0);
+	}
 }
 
 int requests_start(struct requests *requests, struct session *session, uv_loop_t *loop,
@@ -266,7 +278,8 @@ int requests_start(struct requests *requests, struct session *session, uv_loop_t
 {
 	requests->session = session;
 	requests->listening = listening;
-	requests->poll.data = requests;
+	requests->poll.data = requests->rest.data = requests;
+	(void)uv_timer_init(loop, &requests->rest);
 	if (uv_poll_init(loop, &requests->poll, listening) != 0 ||
 	    uv_poll_start(&requests->poll, UV_READABLE, on_listening) != 0)
 		return error_set(err, E_FAILED, "cannot watch a descriptor");

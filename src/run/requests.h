@@ -25,6 +25,7 @@ enum { REQUESTS_MAX = 32 };
 struct requests {
 	struct session *session;
 	uv_poll_t poll; /* of the listening socket */
+	uv_timer_t rest; /* while it is not looked at: the system has no more to give */
 	int listening; /* -1: none; owned */
 	struct request *first;
 	unsigned count;

@@ -295,13 +295,15 @@ static int go_on(struct session *session, struct error *err)
 	if (r < 0)
 		return r;
 	session->resume.active = false;
-	caretaker_thank(&session->network);
 	r = qmp_call(session->qmp, "cont", NULL, -1, CONT_MS, NULL, err);
-	/* it said no: not one instruction was executed */
+	/* it said no: not one instruction was executed; who kept the network is to hear of that
+	   only when there is a state again */
 	if (r == -E_FAILED) {
 		(void)!state_put_back(&session->vm, &ignored);
 		session->resume.active = true;
+		return r;
 	}
+	caretaker_thank(&session->network);
 	return r;
 }
 

@@ -186,6 +186,22 @@ static size_t pass_hole(int fd, void *bytes, size_t len)
 	return n;
 }
 
+/*
+ * Read at most @len bytes of @fd, and none of a hole. A block of an archive of ours begins in the
+ * page of its header, and may be a hole but for that. Return: as read().
+ */
+static ssize_t read_data(int fd, void *bytes, size_t len)
+{
+	off_t here = lseek(fd, 0, SEEK_CUR);
+	off_t hole = here < 0 ? -1 : lseek(fd, here, SEEK_HOLE);
+
+	if (hole >= 0 && lseek(fd, here, SEEK_SET) < 0)
+		return -1;
+	if (hole > here && (uint64_t)(hole - here) < len)
+		len = (size_t)(hole - here);
+	return read(fd, bytes, len);
+}
+
 /* An archive that is being read. */
 struct origin {
 	int fd;
@@ -199,7 +215,7 @@ static ssize_t read_stream(void *arg, void *bytes, size_t len, struct error *err
 	ssize_t n = (ssize_t)pass_hole(fd, bytes, len);
 
 	while (n == 0) {
-		n = read(fd, bytes, len);
+		n = read_data(fd, bytes, len);
 		if (n >= 0)
 			break;
 		if (errno != EINTR)
