@@ -7,7 +7,9 @@
 #include "machine/plug.h"
 
 #include <jansson.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -49,6 +51,18 @@ int plug_is_out(struct qmp *qmp, const struct plug *plug, struct error *err)
 	if (r == -E_FAILED)
 		return 0;
 	return r < 0 ? r : 1;
+}
+
+size_t plug_folder_gone(const char *event, const json_t *data)
+{
+	const char *device = json_string_value(json_object_get(data, "device"));
+
+	if (strcmp(event, "DEVICE_DELETED") != 0 || !device)
+		return SIZE_MAX;
+	for (size_t i = 0; i < PLAN_FOLDERS_MAX; i++)
+		if (strcmp(device, plug_folder(i).device) == 0)
+			return i;
+	return SIZE_MAX;
 }
 
 /* Consumes both. */

@@ -8,6 +8,7 @@
  * without them. Each function waits for QEMU, with a limit.
  */
 
+#include <jansson.h>
 #include <stddef.h>
 
 #include "base/attr.h"
@@ -28,6 +29,11 @@ struct plug plug_clipboard(void);
 int plug_ask_out(struct qmp *qmp, const struct plug *plug, struct error *err) must_use_;
 /* Has it come, and is its chardev closed? Return: 1, 0 not yet, or error. */
 int plug_is_out(struct qmp *qmp, const struct plug *plug, struct error *err) must_use_;
+/*
+ * Whose device is gone, if @event says that of a folder's: its index; SIZE_MAX of anything else.
+ * Who was asked for it and did not give it back in time may do so later: no engine takes that back.
+ */
+size_t plug_folder_gone(const char *event, const json_t *data);
 /* Connect it to @socket, where a virtiofsd listens to nobody else. */
 int plug_folder_in(struct qmp *qmp, size_t index, const char *tag, int socket,
 		   struct error *err) must_use_;

@@ -401,15 +401,16 @@ static int restart_share(struct folder_share *share, const char *program,
 	return r;
 }
 
-int folders_restart(struct folders *folders, size_t count, const struct dir_options *dirs,
-		    const struct identity *identity, struct error *err)
+int folders_restart(struct folders *folders, size_t first, size_t count,
+		    const struct dir_options *dirs, const struct identity *identity,
+		    struct error *err)
 {
 	auto_free char *program = find_program();
 	int r = 0;
 
 	if (!program)
 		return error_set(err, E_MISSING_TOOL, "virtiofsd has gone");
-	for (size_t i = 0; r == 0 && i < count; i++)
+	for (size_t i = first; r == 0 && i < first + count; i++)
 		r = restart_share(&folders->shares[i], program, dirs, identity, err);
 	return r;
 }

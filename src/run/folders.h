@@ -62,10 +62,11 @@ int folders_explain(struct folders *folders, struct error *err) must_use_;
 int folders_watch(struct folders *folders, uv_loop_t *loop,
 		  void (*on_gone)(void *arg, const char *why), void *arg,
 		  struct error *err) must_use_;
-/* QEMU has given the first @count back, which ended what served them, and is to get them again:
- * start that anew. After folders_watch(). */
-int folders_restart(struct folders *folders, size_t count, const struct dir_options *dirs,
-		    const struct identity *identity, struct error *err) must_use_;
+/* QEMU has given @count of them back, from @first on, which ended what served them, and is to get
+ * them again: start that anew. After folders_watch(). */
+int folders_restart(struct folders *folders, size_t first, size_t count,
+		    const struct dir_options *dirs, const struct identity *identity,
+		    struct error *err) must_use_;
 /* After the loop's handles are closed. */
 void folders_stop(struct folders *folders);
 

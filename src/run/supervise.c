@@ -190,6 +190,7 @@ void session_on_event(void *arg, const char *event, const json_t *data)
 		session->guest_shut_down = true;
 	if (strcmp(event, "SHUTDOWN") == 0)
 		on_closed_window(session, json_string_value(json_object_get(data, "reason")));
+	suspend_hear(session, event, data);
 	if (strcmp(event, "BLOCK_IO_ERROR") == 0 && json_is_true(json_object_get(data, "nospace")))
 		on_full_disk(session);
 }

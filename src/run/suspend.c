@@ -7,7 +7,8 @@
  * goes on meanwhile. Then it is stopped, which also writes all that its disks have in flight; QEMU
  * writes its devices' state, and we the memory. From the moment at which the state has its name
  * QEMU must not execute the guest any more, so it is killed: nothing of it is needed. Before,
- * whatever fails lets the guest go on as if nothing had been.
+ * whatever fails lets the guest go on as if nothing had been. A guest that gives back only then
+ * what it was asked for, which nothing takes back, gets it again.
  */
 
 #include "run/suspend.h"
@@ -89,6 +90,12 @@ static int write_state(struct session *session, const struct state_files *files,
 	return r;
 }
 
+/* It owes this folder to nobody. */
+static void settle_folder(struct session *session, size_t i)
+{
+	session->suspending.owed[i] = session->suspending.gone[i] = false;
+}
+
 /* Fill in what is to be plugged out next. Return: is there anything? */
 static bool next_part(const struct session *session, struct plug *part)
 {
@@ -103,17 +110,31 @@ static bool next_part(const struct session *session, struct plug *part)
 	return true;
 }
 
+/* A folder may have gone meanwhile, of one that was asked for it in vain before. */
+static int ask_for(struct session *session, const struct plug *part, struct error *err)
+{
+	struct suspending *suspending = &session->suspending;
+	size_t i = suspending->out.folders;
+	bool folder = i < session->folders.count;
+	int r = folder && suspending->gone[i] ? 0 : plug_ask_out(session->qmp, part, err);
+
+	if (r < 0)
+		return r;
+	if (folder)
+		suspending->owed[i] = true;
+	suspending->asked = true;
+	suspending->deadline = clock_ms() + LEAVE_MS;
+	return 0;
+}
+
 /* Ask for @part, once, and look whether it has come. Return: 1, 0 not yet, or error. */
 static int plug_out(struct session *session, const struct plug *part, struct error *err)
 {
 	struct suspending *suspending = &session->suspending;
-	int r = suspending->asked ? 0 : plug_ask_out(session->qmp, part, err);
+	int r = suspending->asked ? 0 : ask_for(session, part, err);
 
 	if (r < 0)
 		return r;
-	if (!suspending->asked)
-		suspending->deadline = clock_ms() + LEAVE_MS;
-	suspending->asked = true;
 	r = plug_is_out(session->qmp, part, err);
 	if (r == 0 && clock_ms() >= suspending->deadline)
 		return error_set(err, EBUSY, "the guest does not give '%s' back", part->device);
@@ -134,11 +155,88 @@ static int unplug(struct session *session, struct error *err)
 			return r;
 		session->suspending.asked = false;
 		if (out->folders < session->folders.count)
-			out->folders++;
+			settle_folder(session, out->folders++);
 		else
 			out->clipboard = true;
 	}
 	return 1;
+}
+
+/* --- what comes back too late --- */
+
+/* Return: 1 it is the guest's again, 0 QEMU is not done with it yet, or error. */
+static int give_again(struct session *session, size_t i, struct error *err)
+{
+	const struct plug part = plug_folder(i);
+	struct folder_share *share = &session->folders.shares[i];
+	int r = plug_is_out(session->qmp, &part, err);
+
+	if (r <= 0)
+		return r;
+	settle_folder(session, i);
+	r = folders_restart(&session->folders, i, 1, session->options->dirs, &session->identity,
+			    err);
+	if (r == 0)
+		r = plug_folder_in(session->qmp, i, share->tag, share->qemu, err);
+	folders_handed(&session->folders);
+	return r < 0 ? r : 1;
+}
+
+static void on_left_again(struct session *session, bool done)
+{
+	(void)done;
+	wake_folders(session);
+}
+
+/* What it had mounted of the device that is gone is of no more use to it. */
+static void mount_again(struct session *session)
+{
+	struct errand *errand = &session->leaving;
+	struct error ignored = ERROR_INIT;
+
+	if (errand->pid)
+		return;
+	errand->session = session;
+	errand->on_end = on_left_again;
+	(void)!errand_start(errand, mounts_leave, UNMOUNT_MS, &ignored);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+	const struct suspending *suspending = &session->suspending;
+	bool given = false;
+
+	if (session->end != END_NOT_YET || session->guest_shut_down || suspending->active)
+		return;
+	for (size_t i = 0; i < session->folders.count; i++) {
+		struct error err = ERROR_INIT;
+		int r = suspending->gone[i] ? give_again(session, i, &err) : 0;
+
+		if (r < 0) {
+			settle_folder(session, i);
+			(void)printf("the folder '%s' is the guest's no more: %s\n",
+				     session->folders.shares[i].tag, err.text);
+		} else if (suspending->gone[i]) {
+			(void)uv_timer_start(timer, on_late, TURN_MS, 0);
+		}
+		given |= r > 0;
+	}
+	if (given && session->runtime.agent_ready && wake_is_over(session))
+		mount_again(session);
+}
+
+void suspend_hear(struct session *session, const char *event, const json_t *data)
+{
+	struct suspending *suspending = &session->suspending;
+	size_t i = plug_folder_gone(event, data);
+
+	if (i >= session->folders.count || !suspending->owed[i])
+		return;
+	suspending->gone[i] = true;
+	/* else it is found gone, or when that is given up; not now: an event makes no calls */
+	if (!suspending->active)
+		(void)uv_timer_start(&suspending->timer, on_late, 0, 0);
 }
 
 /* As before, or what is wrong ends the run: nobody can say what a guest does that is half gone. */
@@ -148,13 +246,16 @@ static void go_on(struct session *session, const struct unplugged *out)
 	int r = qmp_call(session->qmp, "cont", NULL, -1, CALL_MS, NULL, &err);
 
 	if (r == 0 && out->folders)
-		r = folders_restart(&session->folders, out->folders, session->options->dirs,
+		r = folders_restart(&session->folders, 0, out->folders, session->options->dirs,
 				    &session->identity, &err);
 	if (r == 0)
 		r = session_plug_in(session, out->folders, out->clipboard, &err);
-	if (r < 0)
+	if (r < 0) {
 		session_fail(session, err.text);
-	else if (session->runtime.agent_ready)
+		return;
+	}
+	(void)uv_timer_start(&session->suspending.timer, on_late, 0, 0);
+	if (session->runtime.agent_ready)
 		wake_folders(session);
 }
 
