@@ -110,8 +110,11 @@ static void answer(struct duty *d)
 {
 	int line = accept4(d->fds[FD_LISTENER].fd, NULL, NULL, SOCK_CLOEXEC);
 
-	if (line < 0)
+	if (line < 0) {
+		if (socket_must_rest(errno))
+			clock_sleep_ms(SOCKET_REST_MS);
 		return;
+	}
 	if (socket_peer_is(line, getuid()) && hand_out(d, line))
 		d->fds[FD_LINE].fd = line;
 	else
@@ -147,8 +150,10 @@ static bool serve(struct duty *d)
 		read_changes(d->fds[FD_CHANGES].fd);
 	if (d->fds[FD_RUN].revents)
 		d->fds[FD_RUN].fd = -1;
-	/* before it ends, what is to be the state may have another name yet */
-	if (d->fds[FD_RUN].fd < 0 && (!serves_the_state(d) || clock_ms() >= d->end))
+	/* before run ends, what is to be the state may have another name yet; and while somebody
+	   resumes, he may have to put it back */
+	if (d->fds[FD_RUN].fd < 0 && d->fds[FD_LINE].fd < 0 &&
+	    (!serves_the_state(d) || clock_ms() >= d->end))
 		return false;
 	if (d->fds[FD_LISTENER].revents && d->fds[FD_LINE].fd < 0)
 		answer(d);

@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -219,6 +220,24 @@ static void test_kept_after_a_failure(void **state)
 	assert_int_equal(resume(f), 1);
 }
 
+/* It is not the state that ends it while somebody resumes: that one may put it back. */
+static void test_kept_when_the_state_was_put_back(void **state)
+{
+	struct fixture *f = *state;
+
+	suspend(f);
+	keeper_says(f, NET_CHANGED);
+	assert_int_equal(resume(f), 1);
+	rename_state(f, "state", "state.used");
+	clock_sleep_ms(300); /* it hears of that */
+	assert_int_equal(waitpid(f->caretaker, NULL, WNOHANG), 0);
+	rename_state(f, "state.used", "state");
+	network_stop(&f->network);
+	assert_false(is_let_go(f, 0));
+	keeper_says(f, NET_CHANGED);
+	assert_int_equal(resume(f), 1);
+}
+
 static void test_who_resumes_is_killed(void **state)
 {
 	struct fixture *f = *state;
@@ -377,6 +396,7 @@ int main(void)
 		TEST(test_goes_on),
 		TEST(test_policy_first),
 		TEST(test_kept_after_a_failure),
+		TEST(test_kept_when_the_state_was_put_back),
 		TEST(test_who_resumes_is_killed),
 		TEST(test_another_network),
 		TEST(test_another_card),
