@@ -95,9 +95,9 @@ class TwoCards:
 
     def run(self):
         self.child = start(self.lab, self.guests, WITH_ETC, options=("--no-graphics", "--net-bridged=br0", "--net-bridged=eth2"))
-        self.address = address_by_arp(self.lab, self.guests, self.child)
         eventually(lambda: self.child.poll() is not None or self.guests("exec", "net", "true").returncode == 0)
-        eventually(lambda: all(card["address"] for card in self.cards()))
+        eventually(lambda: all(card["address"] != "0.0.0.0" for card in self.cards()))
+        self.address = address_by_arp(self.lab, self.guests, self.child)  # of all the first card's
         return [card["address"] for card in self.cards()]
 
     def cards(self):
