@@ -333,28 +333,26 @@ static void who_went_leaves_its_stream_though_the_guest_never_reads(void **state
 		settle(stage);
 }
 
-/* Its own end said, the guest's answer is longer than a socket holds. */
-static void who_has_ended_gets_the_rest_of_the_answer(void **state)
+/* The guest answers until the client's socket and window are full. Return: how many bytes. */
+static size_t answer_all(struct stage *stage)
 {
-	struct stage *stage = *state;
 	static char big[FRAME_WINDOW];
-	size_t sent = 0, came = 0;
-	ssize_t n;
-	int fd;
+	size_t sent = 0;
 
-	connect_guest(stage);
-	fd = client(stage);
-	settle(stage);
-	assert_int_equal(shutdown(fd, SHUT_WR), 0);
-	settle(stage);
-	assert_int_equal(stage->ended, 1);
 	for (size_t room; (room = frame_room(stage->stream)) > 0; sent += room) {
 		frame_send(stage->stream, big, room);
 		settle(stage);
 	}
-	frame_end(stage->stream);
-	settle(stage);
-	assert_null(stage->stream);
+	return sent;
+}
+
+/* The client reads so many bytes, and then the end. */
+static void expect_rest(struct stage *stage, int fd, size_t sent)
+{
+	static char big[FRAME_WINDOW];
+	size_t came = 0;
+	ssize_t n;
+
 	while ((n = read(fd, big, sizeof(big))) > 0) {
 		came += (size_t)n;
 		settle(stage);
@@ -364,36 +362,42 @@ static void who_has_ended_gets_the_rest_of_the_answer(void **state)
 	(void)close(fd);
 }
 
-/* Of the new session it is nothing: what it has yet to read is the old one's. */
-static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **state)
+/* Its own end said, the guest's answer is longer than a socket holds. */
+static void who_has_ended_gets_the_rest_of_the_answer(void **state)
 {
 	struct stage *stage = *state;
-	static char big[FRAME_WINDOW];
-	size_t sent = 0, came = 0;
-	ssize_t n;
+	size_t sent;
 	int fd;
 
 	connect_guest(stage);
 	fd = client(stage);
 	settle(stage);
-	while (frame_room(stage->stream)) { /* until its socket and window are full */
-		size_t room = frame_room(stage->stream);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	settle(stage);
+	assert_int_equal(stage->ended, 1);
+	sent = answer_all(stage);
+	frame_end(stage->stream);
+	settle(stage);
+	assert_null(stage->stream);
+	expect_rest(stage, fd, sent);
+}
 
-		frame_send(stage->stream, big, room);
-		sent += room;
-		settle(stage);
-	}
+/* Of the new session it is nothing: what it has yet to read is the old one's. */
+static void who_still_reads_when_the_agent_comes_back_does_not_join_it(void **state)
+{
+	struct stage *stage = *state;
+	size_t sent;
+	int fd;
+
+	connect_guest(stage);
+	fd = client(stage);
+	settle(stage);
+	sent = answer_all(stage);
 	frame_start(stage->guest); /* the guest rebooted */
 	settle(stage);
 	assert_int_equal(stage->ready, 2);
 	assert_null(stage->stream);
-	while ((n = read(fd, big, sizeof(big))) > 0) {
-		came += (size_t)n;
-		settle(stage);
-	}
-	assert_int_equal(n, 0);
-	assert_int_equal(came, sent);
-	(void)close(fd);
+	expect_rest(stage, fd, sent);
 }
 
 /* Who cannot be let in is not asked for again and again, and is let in later. */
