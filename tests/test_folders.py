@@ -268,6 +268,17 @@ def test_folders_that_cannot_be_shared(linzer, vm, place, values, message):
     assert virtiofsds() == []
 
 
+@pytest.mark.parametrize("second", ["absent", "b:tag=t8"])
+def test_nothing_is_started_for_folders_of_which_one_cannot_be_shared(linzer, vm, place, second):
+    program = place / "virtiofsd"
+    program.write_text(f"#!/bin/sh\necho >{place}/started\n")
+    program.chmod(0o755)
+    folders = [f"--dir={place}/a:tag=t{n}" for n in range(8)] + [f"--dir={place}/{second}"]
+    done = linzer("run", *folders, vm, env={"LINZER_VIRTIOFSD": str(program)})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert not (place / "started").exists()
+
+
 @pytest.mark.parametrize("values, message", [
     (["{}/a", "{}/b"], "invalid --dir syntax: for multiple directory shares each one of them should be named"),
     (["a:{}/a:tag=t", "{}/b:tag=t"], "invalid --dir syntax: for multiple directory shares each one of them should be named"),
@@ -286,9 +297,10 @@ def test_nothing_is_left_of_a_run(linzer, vm, place, how):
     assert len(virtiofsds()) == 4
     if how == "stop":
         linzer("stop", vm, "--timeout", 1, check=True)
+        assert virtiofsds() == []
     else:
         os.kill(runtime(linzer, vm)["pid"], signal.SIGKILL)
-    eventually(lambda: virtiofsds() == [], 20)
+        eventually(lambda: virtiofsds() == [], 20)
 
 
 def test_a_vm_outlives_who_serves_its_folders(linzer, vm, place):

@@ -34,7 +34,7 @@
 #include "run/folder_jail.h"
 #include "run/identity.h"
 
-enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000 };
+enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000, END_MS = 1000 };
 
 /* QEMU's own, in C, and the one in Rust that came after it. Return: owned, or NULL. */
 static char *find_program(void)
@@ -190,37 +190,63 @@ static int start_share(struct folder_share *share, const char *program,
 	return r < 0 ? error_wrap(err, "--dir") : 0;
 }
 
-static bool has_tag(const struct folders *folders, const char *tag)
+/* The folders of each tag, found before anything is started to serve one. */
+struct found {
+	struct folder_group groups[PLAN_FOLDERS_MAX];
+	size_t count;
+};
+
+static void free_found(struct found **found)
 {
-	for (size_t i = 0; i < folders->count; i++)
-		if (strcmp(folders->shares[i].tag, tag) == 0)
+	for (size_t i = 0; i < (*found)->count; i++)
+		folder_group_release(&(*found)->groups[i]);
+	free(*found);
+}
+
+static bool has_tag(const struct found *found, const char *tag)
+{
+	for (size_t i = 0; i < found->count; i++)
+		if (strcmp(found->groups[i].tag, tag) == 0)
 			return true;
 	return false;
 }
 
-static int add_share(struct folders *folders, const char *program, const char *tag,
-		     const struct dir_options *dirs, const struct identity *identity,
-		     struct error *err)
+static int find_groups(struct found *found, const struct dir_options *dirs,
+		       const struct identity *identity, struct error *err)
 {
-	cleanup_(folder_group_release) struct folder_group group = { 0 };
-	struct folder_share *share = &folders->shares[folders->count];
-	int r;
+	int r = 0;
 
-	if (folders->count == PLAN_FOLDERS_MAX)
-		return error_set(err, E_FAILED, "--dir: at most %d tags", PLAN_FOLDERS_MAX);
-	folders->count++;
-	*share = (struct folder_share){
-		.tag = xstrdup(tag), .pidfd = -1, .errors = -1, .qemu = -1, .folders = folders
-	};
-	r = folder_group_fill(&group, tag, dirs, identity, err);
-	return r < 0 ? r : start_share(share, program, &group, identity->drop, err);
+	for (size_t i = 0; r == 0 && i < dirs->len; i++) {
+		const char *tag = dirs->items[i].tag;
+
+		if (has_tag(found, tag))
+			continue;
+		if (found->count == PLAN_FOLDERS_MAX)
+			return error_set(err, E_FAILED, "--dir: at most %d tags", PLAN_FOLDERS_MAX);
+		r = folder_group_fill(&found->groups[found->count++], tag, dirs, identity, err);
+	}
+	return r;
+}
+
+static int add_share(struct folders *folders, const char *program, const struct folder_group *group,
+		     const struct identity *identity, struct error *err)
+{
+	struct folder_share *share = &folders->shares[folders->count++];
+
+	*share = (struct folder_share){ .tag = xstrdup(group->tag),
+					.pidfd = -1,
+					.errors = -1,
+					.qemu = -1,
+					.folders = folders };
+	return start_share(share, program, group, identity->drop, err);
 }
 
 int folders_start(struct folders *folders, const struct dir_options *dirs,
 		  const struct identity *identity, struct error *err)
 {
+	cleanup_(free_found) struct found *found = xcalloc(1, sizeof(*found));
 	auto_free char *program = NULL;
-	int r = 0;
+	int r;
 
 	if (dirs->len == 0)
 		return 0;
@@ -229,9 +255,9 @@ int folders_start(struct folders *folders, const struct dir_options *dirs,
 		return error_set(err, E_MISSING_TOOL,
 				 "--dir: virtiofsd is not installed: install the package "
 				 "'virtiofsd' (Debian 12: 'qemu-system-common')");
-	for (size_t i = 0; r == 0 && i < dirs->len; i++)
-		if (!has_tag(folders, dirs->items[i].tag))
-			r = add_share(folders, program, dirs->items[i].tag, dirs, identity, err);
+	r = find_groups(found, dirs, identity, err);
+	for (size_t i = 0; r == 0 && i < found->count; i++)
+		r = add_share(folders, program, &found->groups[i], identity, err);
 	return r;
 }
 
@@ -355,12 +381,19 @@ int folders_watch(struct folders *folders, uv_loop_t *loop,
 	return r;
 }
 
+/*
+ * With the one that it made, which serves while the first only waits for it. Whoever writes to the
+ * pipe of errors is gone when that hangs up: the host may unmount the folder, or delete it.
+ */
 static void end_program(struct folder_share *share)
 {
+	struct pollfd writers = { .fd = share->errors };
+
 	if (share->pid <= 0)
 		return;
-	(void)kill(share->pid, SIGKILL);
+	(void)kill(-share->pid, SIGKILL);
 	(void)waitpid(share->pid, NULL, 0);
+	(void)poll(&writers, 1, END_MS);
 	share->pid = 0;
 }
 
