@@ -194,6 +194,23 @@ def test_run_until_the_guest_answers(linzer, vm):
             "'run' ended before the guest's agent answered, see run.log\r\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_who_no_longer_waits_leaves_the_vm_running(linzer, vm, number):
+    waiting = linzer.start("run", "--wait-ready", "--net-none", "--no-graphics", vm)
+    while not (linzer.vm(vm) / "run.json").exists():
+        assert waiting.poll() is None
+        time.sleep(0.1)
+    waiting.send_signal(number)
+    assert waiting.wait(60) == (1 if number == signal.SIGINT else -number)
+
+    def state():
+        return json.loads(linzer("get", vm, "--format", "json", check=True).stdout)["State"]
+
+    assert state() == "running"
+    linzer("stop", vm, "-t", 1, check=True)
+    assert state() == "stopped"
+
+
 @pytest.mark.parametrize("ci", [False, True])
 def test_without_a_terminal_there_is_no_line(linzer, vm, tmp_path, ci):
     """Pipes; or a terminal, but CI is set. Waits until the line would have been there."""
