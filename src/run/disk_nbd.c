@@ -9,7 +9,8 @@
  * seconds, in which the guest waits; later the guest gets errors, and each of its requests another
  * try.
  *
- * The thread shares nothing with the rest but the stop event; it neither allocates by what a peer
+ * The thread shares nothing with the rest but the stop event, and is left alone, with what it uses,
+ * where it waits for a name server when the run ends; it neither allocates by what a peer
  * says nor reads it. With TLS it copies what QEMU and the server encrypted.
  */
 
@@ -20,12 +21,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -42,7 +45,8 @@ enum {
 	CA_MAX = 16 * 1024 * 1024,
 	BACKLOG = 1,
 	RETRY_MS = 10000,
-	END_MS = 2000
+	END_MS = 2000,
+	STOP_S = 1
 };
 
 struct nbd_relay {
@@ -55,6 +59,7 @@ struct nbd_relay {
 	bool runs;
 	char *buffers; /* the thread's: BUFFER bytes each way */
 	pthread_t thread;
+	atomic_int users; /* the run and the thread: who leaves last frees it */
 };
 
 /* One direction. */
@@ -63,6 +68,19 @@ struct way {
 	size_t start, len; /* what is in the buffer */
 	char *buffer;
 };
+
+static void leave(struct nbd_relay *relay)
+{
+	if (atomic_fetch_sub(&relay->users, 1) > 1)
+		return;
+	cleanup_close_(&relay->listener);
+	cleanup_close_(&relay->server);
+	cleanup_close_(&relay->stop);
+	nbd_url_release(&relay->url);
+	free(relay->text);
+	free(relay->buffers);
+	free(relay);
+}
 
 static void tell(const struct nbd_relay *relay, const char *what)
 {
@@ -171,24 +189,30 @@ static void serve(struct nbd_relay *relay, int qemu)
 	tell(relay, line);
 }
 
-static void *serve_all(void *arg)
+static void serve_all(struct nbd_relay *relay)
 {
-	struct nbd_relay *relay = arg;
 	struct pollfd p[2] = { { relay->listener, POLLIN, 0 }, { relay->stop, POLLIN, 0 } };
 
 	for (;;) {
 		auto_fd qemu = -1;
 
 		if (poll(p, array_size(p), -1) < 0 && errno != EINTR)
-			return NULL;
+			return;
 		if (p[1].revents)
-			return NULL;
+			return;
 		qemu = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (qemu >= 0)
 			serve(relay, qemu);
 		else if (socket_must_rest(errno))
 			(void)poll(&p[1], 1, SOCKET_REST_MS);
 	}
+}
+
+static void *run_thread(void *arg)
+{
+	serve_all(arg);
+	leave(arg);
+	return NULL;
 }
 
 /* QEMU's user finds it by the directory's descriptor; to everybody else the home is closed. */
@@ -237,8 +261,11 @@ static int start(struct nbd_relay *relay, int dir, struct plan_nbd *nbd, struct 
 	*nbd = (struct plan_nbd){ .dir = dir, .export = relay->url.export };
 	if (relay->url.tls)
 		nbd->tls_name = relay->url.host ? relay->url.host : "localhost";
-	r = process_start_thread(&relay->thread, serve_all, relay, err);
+	atomic_fetch_add(&relay->users, 1);
+	r = process_start_thread(&relay->thread, run_thread, relay, err);
 	relay->runs = r == 0;
+	if (r < 0)
+		atomic_fetch_sub(&relay->users, 1);
 	return r;
 }
 
@@ -248,6 +275,7 @@ int disk_nbd_start(const char *text, int dir, struct nbd_relay **relay, struct p
 	struct nbd_relay *r = xcalloc(1, sizeof(*r));
 
 	*r = (struct nbd_relay){ .text = xstrdup(text), .listener = -1, .server = -1, .stop = -1 };
+	atomic_init(&r->users, 1);
 	r->buffers = xmalloc(2 * (size_t)BUFFER);
 	*relay = r;
 	if (nbd_url_parse(text, &r->url, err) < 0)
@@ -255,19 +283,22 @@ int disk_nbd_start(const char *text, int dir, struct nbd_relay **relay, struct p
 	return start(r, dir, nbd, err);
 }
 
+/* Return: has the thread ended? Only a name server keeps it from that for longer than a moment. */
+static bool end_thread(struct nbd_relay *relay)
+{
+	struct timespec until;
+
+	(void)eventfd_write(relay->stop, 1);
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_S;
+	return pthread_timedjoin_np(relay->thread, NULL, &until) == 0;
+}
+
 void disk_nbd_stop(struct nbd_relay *relay)
 {
 	if (!relay)
 		return;
-	if (relay->runs) {
-		(void)eventfd_write(relay->stop, 1);
-		(void)pthread_join(relay->thread, NULL);
-	}
-	cleanup_close_(&relay->listener);
-	cleanup_close_(&relay->server);
-	cleanup_close_(&relay->stop);
-	nbd_url_release(&relay->url);
-	free(relay->text);
-	free(relay->buffers);
-	free(relay);
+	if (relay->runs && !end_thread(relay))
+		(void)pthread_detach(relay->thread);
+	leave(relay);
 }

@@ -33,7 +33,8 @@ int nbd_connect(const struct nbd_url *url, unsigned timeout_ms, int stop,
  */
 int disk_nbd_start(const char *text, int dir, struct nbd_relay **relay, struct plan_nbd *nbd,
 		   struct error *err) must_use_;
-/* Ends the thread and its connections; NULL is fine. */
+/* Ends the thread and its connections; NULL is fine. A thread that waits for a name server ends
+ * later, by itself. */
 void disk_nbd_stop(struct nbd_relay *relay);
 
 #endif

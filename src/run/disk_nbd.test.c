@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -155,11 +158,94 @@ static void a_connection_that_hangs_is_stopped(void **state)
 	assert_int_equal(scratch_close(&scratch), 0);
 }
 
+/* A name server that answers once and then lets wait; this takes the place of the C library's. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): its names are reserved */
+static struct {
+	int asked;
+	int begun[2], end[2]; /* pipes: the second question is there; it may return */
+	struct sockaddr_in address;
+} names;
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+		struct addrinfo **list)
+{
+	char byte = 0;
+
+	(void)name;
+	(void)service;
+	(void)hints;
+	if (names.asked++ == 0) {
+		*list = xcalloc(1, sizeof(**list));
+		(*list)->ai_addr = (struct sockaddr *)&names.address;
+		(*list)->ai_addrlen = sizeof(names.address);
+		return 0;
+	}
+	(void)!write(names.begun[1], &byte, 1);
+	(void)!read(names.end[0], &byte, 1);
+	return EAI_AGAIN;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	free(list);
+}
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
+
+static void start_tcp_server(struct server *server)
+{
+	socklen_t len = sizeof(names.address);
+
+	*server = (struct server){ .taken = { -1, -1 } };
+	names.address = (struct sockaddr_in){ .sin_family = AF_INET,
+					      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(server->listener, (struct sockaddr *)&names.address, len), 0);
+	assert_int_equal(getsockname(server->listener, (struct sockaddr *)&names.address, &len), 0);
+	assert_int_equal(listen(server->listener, CONNECTIONS), 0);
+	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+/* It hangs until the test has seen disk_nbd_stop() return. */
+static void a_name_server_that_hangs_does_not_hold_up_the_end(void **state)
+{
+	struct scratch scratch;
+	struct error err = ERROR_INIT;
+	struct nbd_relay *relay = NULL;
+	struct plan_nbd nbd;
+	struct server server;
+	char byte = 0;
+
+	(void)state;
+	(void)alarm(LIMIT_MS / 1000);
+	assert_int_equal(pipe2(names.begun, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(names.end, O_CLOEXEC), 0);
+	assert_int_equal(scratch_open(&scratch, scratch_place()), 0);
+	auto_free char *relay_path = str_format("%s/dir/nbd", scratch.path);
+
+	assert_int_equal(mkdirat(scratch.lock, "dir", 0700), 0);
+	auto_fd dir = openat(scratch.lock, "dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct sockaddr_un address = address_of(relay_path);
+
+	start_tcp_server(&server);
+	assert_int_equal(disk_nbd_start("nbd://server.test", dir, &relay, &nbd, &err), 0);
+	(void)close(connect_and_hear(relay_path));
+	auto_fd qemu = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(qemu, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(read(names.begun[0], &byte, 1), 1);
+	disk_nbd_stop(relay);
+	(void)alarm(0);
+	assert_int_equal(write(names.end[1], &byte, 1), 1);
+	end_server(&server);
+	assert_int_equal(scratch_close(&scratch), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_that_takes_nothing_is_given_up_with_its_qemu),
 		cmocka_unit_test(a_connection_that_hangs_is_stopped),
+		cmocka_unit_test(a_name_server_that_hangs_does_not_hold_up_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
