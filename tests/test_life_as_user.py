@@ -146,7 +146,8 @@ def test_the_world_and_its_names(person, web):
 
 
 def test_an_open_connection_outlives_a_suspend(person, web):
-    """Of a user without privilege it is pasta's, which has stayed. A folder is there again, too."""
+    """Of a user without privilege it is pasta's, which has stayed, but gives up what is sent and not taken for some
+    seconds (man linzer, suspend). A folder is there again, too."""
     server = person.host.lab.socket("world", bind=(WORLD, 0), listen=True, timeout=BOOT)
     person("ip", "--wait", BOOT, web, check=True, timeout=BOOT + 60)
     person("exec", web, "sh", "-c", HEAR, "sh", WORLD, server.getsockname()[1], check=True)
@@ -154,10 +155,13 @@ def test_an_open_connection_outlives_a_suspend(person, web):
     assert talk.goes_on("before")
     person("suspend", web, check=True)
     eventually(lambda: state(person, web) == "suspended")
-    talk.says("meanwhile")
+    if person.form != "none":
+        talk.says("meanwhile")
     person("run", "--detach", "--wait-ready", *options(person), web, check=True, timeout=BOOT)
     assert person("exec", web, "cat", "/mnt/shared/file", check=True).stdout == "the user's\n"
-    assert talk.lines.readline() == "heard meanwhile\n" and talk.goes_on("after")
+    if person.form != "none":
+        assert talk.lines.readline() == "heard meanwhile\n"
+    assert talk.goes_on("after")
 
 
 def test_the_host_from_the_guest(person, web):
