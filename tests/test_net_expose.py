@@ -149,6 +149,15 @@ def test_dies_with_the_keeper(lab, how):
     assert eventually(lambda: is_refused(lab), 30)  # the talker has the port too, and hears of it
 
 
+def test_port_is_free_when_the_keeper_has_ended(lab):
+    """Though the talker, which has the port, does not leave by itself."""
+    keeper = exposing(lab)
+    os.kill(keeper.talker(), signal.SIGSTOP)
+    keeper.close()
+    assert keeper.wait() == 0
+    assert is_refused(lab)
+
+
 def test_taken_port_is_one_clear_error(lab):
     first = exposing(lab)
     second = lab.keeper(exposed=[(PORT + 1, 80), (PORT, INSIDE)])
