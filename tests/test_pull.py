@@ -12,7 +12,7 @@ import pytest
 
 import faulty_registry as faulty
 import vm_disk
-from cache_state import cached, images, is_right, listed, misused, new_vm, nothing_new, one_line, unfinished
+from cache_state import cached, images, is_right, listed, misused, new_vm, nothing_new, one_line, processor_seconds, unfinished
 from loop_mount import home_on, mounted, needs_root, used
 from oci_image import KIB, MIB, Image, digest, frame, mixed_disk, noise, text, upload
 from terminal import Terminal
@@ -148,9 +148,9 @@ def test_a_sparse_image_of_100_gb(oci, fake):
     zero = image.slice(bytes(size))
     image.layers[-1:-1] = [zero] * 6000
     image.document["annotations"]["org.cirruslabs.tart.uncompressed-disk-size"] = str(size * 6001)
-    began = time.monotonic()
+    began = processor_seconds()
     pull(oci, fake.add(image, "org/vm"))
-    assert time.monotonic() - began < 60
+    assert processor_seconds() - began < 60
     disk = cached(oci, image) / "disk.img"
     assert disk.stat().st_size == 6001 * size and disk.stat().st_blocks * 512 <= 1 * MIB
     assert fake.count("GET", "/blobs/") <= 4
