@@ -236,6 +236,17 @@ def test_expose_from_the_host_and_from_the_world(lab, user):
         client.connect(("127.0.0.1", PORT))
 
 
+def test_exposed_port_is_free_when_the_keeper_has_ended(lab, user):
+    """Though the talker, which has the port, does not leave by itself."""
+    keeper = user.up(exposed=[(PORT, 22)])
+    talker, = user.processes("linzer-talker")
+    os.kill(talker, signal.SIGSTOP)
+    keeper.close()
+    assert keeper.wait() == 0
+    with lab.socket("host", socket.AF_INET, socket.SOCK_STREAM) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", PORT))
+
+
 def test_the_host_cannot_dial_the_guest(lab, user):
     keeper = user.up()
     keeper.guest.router_mac()
