@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What transfers leave in a home, and how their failures must look."""
+"""What transfers leave in a home and take of a processor, and how their failures must look."""
 
 import json
 import os
+import resource
 
 from oci_image import digest, extents
+
+
+def processor_seconds():
+    """Of all that this process has started and waited for: whoever else keeps the machine busy does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def listed(oci, *options):

@@ -137,11 +137,12 @@ def linzer(tmp_path):
 
 @pytest.fixture
 def oci(linzer, tmp_path):
-    """The program in an environment without credentials and proxies, quick to lose its patience."""
+    """The program in an environment without credentials and proxies, that tries again soon; with less patience than
+    a user has, but more than a busy machine needs."""
     user = tmp_path / "user"
     user.mkdir()
     linzer.user = user
-    linzer.settings = {"XDG_RUNTIME_DIR": None, "HOME": str(user), "LINZER_STALL_SECONDS": "2",
+    linzer.settings = {"XDG_RUNTIME_DIR": None, "HOME": str(user), "LINZER_STALL_SECONDS": "30",
                        "LINZER_RETRY_BASE_MS": "10"}
     return linzer
 

@@ -589,6 +589,20 @@ def delayed(seconds):
     return act
 
 
+def together(count, least=0):
+    """Held until `count` requests are under way at once, and for a moment more, in which one too many would come.
+    `least`: bytes of a request's body, else it is not held."""
+    def act(handler):
+        registry, until = handler.registry, time.monotonic() + 60
+        if int(handler.headers.get("Content-Length", 0)) < least:
+            return GO_ON
+        while registry.most_in_flight < count and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        return GO_ON
+    return act
+
+
 def throttled(rate):
     """Right, at `rate` bytes a second."""
     def act(handler):

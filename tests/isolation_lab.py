@@ -560,7 +560,7 @@ def resolve(bench, name, place="guest", tcp=False, server=None):
         stream.close()
         answer = stream.received[2:]
     else:
-        answer = guest.ask_udp(server, 53, query)
+        answer = guest.ask_udp(server, 53, query, timeout=3)
     if not answer:
         return None
     # addresses are the last records; each of 16 bytes in the form that Zone writes

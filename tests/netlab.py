@@ -37,6 +37,7 @@ TO_WORLD, TO_HOST, TO_GUESTS, TO_ALL = 1, 2, 4, 7
 GROUP = 0x4C5A
 WORLD, UPLINK = "198.51.100.2", "198.51.100.1"
 BROADCAST = b"\xff" * 6
+PATIENCE = 30  # seconds for what is to come, on a machine that others keep busy
 
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -129,7 +130,7 @@ class Lab:
         with self.inside(namespace):
             return sh(*words, check=check)
 
-    def socket(self, namespace, *args, bind=None, listen=False, timeout=3):
+    def socket(self, namespace, *args, bind=None, listen=False, timeout=PATIENCE):
         with self.inside(namespace):
             s = socket.socket(*args)
         s.settimeout(timeout)
@@ -237,7 +238,7 @@ class Keeper:
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 text=True, close_fds=False, preexec_fn=lambda: place(theirs.fileno()))
         theirs.close()
-        self.sock.settimeout(20)
+        self.sock.settimeout(2 * PATIENCE)
 
     def make_pair(self):
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -311,7 +312,7 @@ class Keeper:
             os.close(self.tap)
             self.tap = None
 
-    def wait(self, timeout=5):
+    def wait(self, timeout=PATIENCE):
         """As Popen's, which looks every 50 ms only."""
         if self.process.returncode is None:
             fd = os.pidfd_open(self.process.pid)
@@ -420,14 +421,14 @@ class Guest:
     def send(self, body, type=0x0800, mac=None, to=None):
         self.send_frame((to or self.router_mac()) + (mac or self.mac) + struct.pack("!H", type) + body)
 
-    def frames(self, timeout=1.0):
+    def frames(self, timeout=PATIENCE):
+        """What comes within the time, and what is there when we get to look after its end."""
         end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0:
-            if select.select([self.tap], [], [], left)[0]:
-                with contextlib.suppress(BlockingIOError):
-                    packet = Packet(os.read(self.tap, 65536)[10:])
-                    self.answer_arp(packet)
-                    yield packet
+        while (left := end - time.monotonic()) > -PATIENCE and select.select([self.tap], [], [], max(left, 0))[0]:
+            with contextlib.suppress(BlockingIOError):
+                packet = Packet(os.read(self.tap, 65536)[10:])
+                self.answer_arp(packet)
+                yield packet
 
     def answer_arp(self, p):
         """As any kernel does while it receives."""
@@ -435,7 +436,7 @@ class Guest:
                 not self.silent:
             self.send(arp(2, self.mac, self.address, socket.inet_ntoa(p.body[14:18]), p.by), type=0x0806, to=p.by)
 
-    def wait(self, wanted, timeout=3.0):
+    def wait(self, wanted, timeout=PATIENCE):
         """The first frame for which wanted(packet) is true, or None."""
         return next((p for p in self.frames(timeout) if wanted(p)), None)
 
@@ -445,19 +446,19 @@ class Guest:
             assert self.router, "nobody answers for the gateway"
         return self.router
 
-    def resolve(self, address, timeout=3.0):
+    def resolve(self, address, timeout=PATIENCE):
         self.send(arp(1, self.mac, self.address, address), type=0x0806, to=BROADCAST)
         answer = self.wait(lambda p: p.type == 0x0806 and p.body[6:8] == b"\0\2" and
                            p.body[14:18] == socket.inet_aton(address), timeout)
         return answer and answer.body[8:14]
 
-    def pings(self, target, timeout=2.0):
+    def pings(self, target, timeout=PATIENCE):
         ident = random.randrange(65536)
         self.send(ping(self.address, target, ident))
         return self.wait(lambda p: p.proto == 1 and p.payload[0] == 0 and p.source == target and
                          p.payload[4:6] == struct.pack("!H", ident), timeout) is not None
 
-    def ask_udp(self, target, port, data, timeout=3.0, sport=None):
+    def ask_udp(self, target, port, data, timeout=PATIENCE, sport=None):
         sport = sport or random.randrange(20000, 60000)
         self.send(udp(self.address, sport, target, port, data))
         answer = self.wait(lambda p: p.proto == 17 and p.sport == port and p.dport == sport, timeout)
@@ -533,7 +534,7 @@ class Dhcp:
         to = BROADCAST if target == "255.255.255.255" else None
         self.guest.send(packet, mac=frame_mac, to=to)
 
-    def answer(self, timeout=2.0):
+    def answer(self, timeout=PATIENCE):
         """-> (type, yiaddr, options, packet) or None."""
         p = self.guest.wait(lambda p: p.proto == 17 and p.dport == 68 and p.sport == 67, timeout)
         if not p:
@@ -546,7 +547,7 @@ class Dhcp:
             at += 2 + m[at + 1]
         return options[53][0], socket.inet_ntoa(m[16:20]), options, p
 
-    def ask(self, *args, timeout=2.0, **kwargs):
+    def ask(self, *args, timeout=PATIENCE, **kwargs):
         self.send(*args, **kwargs)
         return self.answer(timeout)
 

@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from netlab import ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, REQUEST, Dhcp, Guest, Lab, arp, checksum, policy
+from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, PATIENCE, REQUEST, Dhcp, Guest, Lab, arp, checksum,
+                    policy)
 
 ROUTER, HOST, PEER = "10.9.0.1", "10.9.0.2", "10.9.0.7"
 ADDRESSES = {"router": ROUTER, "host": HOST, "peer": PEER}
@@ -100,7 +101,7 @@ class Lan(Lab):
             s.bind(("eth1", 0x0800))
             s.send(frame)
 
-    def pings(self, machine, target, timeout=1.0):
+    def pings(self, machine, target, timeout=PATIENCE):
         """A machine's kernel pings."""
         s = self.socket(machine, socket.AF_INET, socket.SOCK_RAW, 1, timeout=timeout)
         ident = random.randrange(65536)
@@ -168,7 +169,7 @@ class LanGuest(Guest):
         with contextlib.suppress(OSError):
             super().send_frame(frame)
 
-    def pings(self, target, timeout=2.0):
+    def pings(self, target, timeout=PATIENCE):
         self.router = self.resolve(target)
         answered = bool(self.router) and super().pings(target, timeout)
         self.router = None
@@ -219,7 +220,7 @@ def hears(guest, lab, machine, frames):
     for frame in [*frames, mark]:
         lab.speak(machine, frame)
     heard = []
-    for packet in guest.frames(3.0):
+    for packet in guest.frames():
         if packet.frame[:len(mark)] == mark:
             return [f for f in frames if any(h.startswith(f) for h in heard)]
         heard.append(packet.frame)

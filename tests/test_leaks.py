@@ -48,7 +48,7 @@ def what_runs(*names):
 def picture(linzer):
     """Everything that could leak, on the host and in the home, when no VM runs. Processes of a network end after the
     VM that they were for."""
-    eventually(lambda: not processes(*PROGRAMS), 30, lambda: what_runs(*PROGRAMS))
+    eventually(lambda: not processes(*PROGRAMS), 120, lambda: what_runs(*PROGRAMS))
     return {
         "interfaces": interfaces(),
         "tables": nft_tables(),
@@ -117,7 +117,7 @@ def test_four_at_once(linzer, base):
     assert len(uids) == 4 if FORM == "root" else uids == {os.geteuid()}
     for name in names:
         linzer("stop", name, "--timeout", 1, check=True)
-    assert [child.wait(30) for child in children] == [0] * 4
+    assert [child.wait(60) for child in children] == [0] * 4
     after = picture(linzer)
     assert after == before
 
@@ -158,7 +158,7 @@ def test_same_mac_gets_a_new_one(linzer, base):
     finally:
         linzer("stop", "twin", "--timeout", 1)
         linzer("stop", base, "--timeout", 1)
-        child.wait(30)
+        child.wait(60)
 
 
 def test_keeper_killed_stops_the_vm(linzer, base):

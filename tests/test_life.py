@@ -245,6 +245,8 @@ class TestNeighbour:
             yield run
 
     def test_each_guest_has_its_identity(self, guests, web, neighbour):
+        for name in (web, "neighbour"):  # the key is made while the agent is there already
+            eventually(lambda name=name: guests("exec", name, "test", "-s", "/etc/ssh/ssh_host_ed25519_key.pub").returncode == 0)
         for path in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"):  # made at first boot
             identity = {guests("exec", name, "cat", path, check=True).stdout for name in (web, "neighbour")}
             assert len(identity) == 2, path
@@ -317,7 +319,7 @@ class TestEnds:
 
     def test_sigint_stops_at_once(self, guests, run):
         run.send_signal(signal.SIGINT)
-        out, err = run.communicate(timeout=30)
+        out, err = run.communicate(timeout=60)
         assert (run.returncode, out, err) == (0, "Stopping VM...\n", "")
 
     def test_sigkill_leaves_nothing(self, guests, run):
@@ -335,7 +337,7 @@ class TestEnds:
 
     def test_qemu_killed_is_a_failure(self, guests, run):
         os.kill(runtime(guests, "short")["qemuPid"], signal.SIGKILL)
-        out, err = run.communicate(timeout=30)
+        out, err = run.communicate(timeout=60)
         assert run.returncode == 1
         assert out.startswith("guest has stopped the virtual machine due to error: ")
         assert len(err.splitlines()) == 1
@@ -376,7 +378,7 @@ class TestDevices:
             assert refused.returncode == 1 and "seems to be already in use" in refused.stderr
         finally:
             child.send_signal(signal.SIGINT)
-            child.wait(30)
+            child.wait(60)
             child.stdout.close()
             end(guests, "dev")
 

@@ -14,10 +14,11 @@ import time
 
 import pytest
 
-from netlab import FAILED, UPLINK, Lab, dns_query
+from netlab import FAILED, PATIENCE, UPLINK, Lab, dns_query
 
 PORT, INSIDE = 8022, 22
 ONE = [(PORT, INSIDE)]
+ANSWER_LIMIT = 10  # seconds that a guest has to answer (src/net/relay_expose.c)
 TCP = (socket.AF_INET, socket.SOCK_STREAM)
 
 
@@ -64,7 +65,7 @@ def exposing(lab, serve=echo, exposed=ONE):
     return keeper
 
 
-def dial(lab, namespace="world", address=UPLINK, port=PORT, timeout=10):
+def dial(lab, namespace="world", address=UPLINK, port=PORT, timeout=PATIENCE):
     client = lab.socket(namespace, *TCP, timeout=timeout)
     client.connect((address, port))
     return client
@@ -96,11 +97,8 @@ def read_all(sock):
 
 
 def ends_by_reset(client):
-    """-> seconds until it did."""
-    start = time.monotonic()
     with pytest.raises(ConnectionResetError):
         client.recv(1)
-    return time.monotonic() - start
 
 
 def test_from_the_world(lab):
@@ -146,7 +144,16 @@ def test_dies_with_the_keeper(lab, how):
     keeper.wait()
     with contextlib.suppress(ConnectionResetError):
         assert client.recv(1) == b""
-    assert eventually(lambda: is_refused(lab), 30)  # the talker has the port too, and hears of it
+    assert eventually(lambda: is_refused(lab))  # the talker has the port too, and hears of it
+
+
+def test_port_is_free_when_the_keeper_has_ended(lab):
+    """Though the talker, which has the port, does not leave by itself."""
+    keeper = exposing(lab)
+    os.kill(keeper.talker(), signal.SIGSTOP)
+    keeper.close()
+    assert keeper.wait() == 0
+    assert is_refused(lab)
 
 
 def test_taken_port_is_one_clear_error(lab):
@@ -167,7 +174,7 @@ def test_port_of_one_that_is_ending_is_waited_for(lab):
     """As the talker's is, whose keeper was killed."""
     ending = lab.socket("host", *TCP, bind=("0.0.0.0", PORT))
     ending.listen()
-    threading.Timer(0.5, ending.close).start()
+    threading.Timer(0.2, ending.close).start()
     exposing(lab)
     assert says(dial(lab))
 
@@ -184,19 +191,22 @@ def test_port_is_free_again_at_once(lab):
 def test_guest_that_refuses(lab):
     keeper = lab.up(exposed=ONE)
     keeper.guest.plug("guest")
-    assert ends_by_reset(dial(lab)) < 1
+    began = time.monotonic()
+    with pytest.raises(ConnectionResetError):  # at times before we hear that we are through
+        dial(lab).recv(1)
+    assert time.monotonic() - began < ANSWER_LIMIT, "as if it did not answer"
 
 
 def test_guest_that_does_not_answer(lab):
     """It answers ARP, but nothing else: who connects is not kept for ever."""
     keeper = lab.up(exposed=ONE)
-    client = dial(lab, timeout=20)
-    end, heard = time.monotonic() + 15, set()
-    while not select.select([client], [], [], 0)[0] and time.monotonic() < end:
+    began, heard = time.monotonic(), set()
+    client = dial(lab)
+    while not select.select([client], [], [], 0)[0] and time.monotonic() < began + 60:
         heard |= {(p.proto, p.dport) for p in keeper.guest.frames(0.2)}
     assert (6, INSIDE) in heard
-    assert ends_by_reset(client) < 1
-    assert 8 < 15 - (end - time.monotonic()) < 13
+    ends_by_reset(client)
+    assert time.monotonic() - began >= ANSWER_LIMIT
 
 
 def test_half_close(lab):
@@ -228,7 +238,7 @@ def test_half_close_by_the_guest(lab):
     assert eventually(lambda: got == [b"later"])
 
 
-def eventually(condition, seconds=3.0):
+def eventually(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -255,10 +265,12 @@ def test_reset_by_the_guest_is_no_end(lab):
 
 
 def test_reset_by_the_client_reaches_the_guest(lab):
-    seen = []
+    seen, there = [], threading.Event()
 
     def serve(connection):
         try:
+            connection.recv(1)
+            there.set()
             seen.append(read_all(connection))
         except ConnectionResetError:
             seen.append("reset")
@@ -266,7 +278,7 @@ def test_reset_by_the_client_reaches_the_guest(lab):
     exposing(lab, serve)
     client = dial(lab)
     client.sendall(b"x")
-    time.sleep(0.1)
+    assert there.wait(60)
     reset(client)
     assert eventually(lambda: seen == ["reset"])
 
@@ -321,16 +333,17 @@ def test_more_than_the_bound_wait_for_their_turn(lab):
     clients = [dial(lab) for _ in range(200)]
     for client in clients:
         client.sendall(b"now")
-    served = select_all(clients, 1.0)
-    assert 100 <= len(served) < 200
+    assert eventually(lambda: len(readable(clients)) >= 100)
+    time.sleep(1)  # in which too many would be served
+    served = readable(clients)
+    assert len(served) < 200
     for client in served:
         client.close()
     rest = [c for c in clients if c not in served]
     assert all(read_exactly(c, 3) == b"now" for c in rest)
 
 
-def select_all(clients, seconds):
-    time.sleep(seconds)
+def readable(clients):
     return select.select(clients, [], [], 0)[0]
 
 
@@ -417,7 +430,7 @@ def test_flood_of_dns_starves_nobody(lab):
                 for _ in range(64):
                     flooder.recv(512)
 
-    client.settimeout(30)  # starved is who never gets his turn: a flood takes what the processor has
+    client.settimeout(60)  # starved is who never gets his turn: a flood takes what the processor has
     thread = threading.Thread(target=flood)
     thread.start()
     try:
@@ -426,7 +439,7 @@ def test_flood_of_dns_starves_nobody(lab):
             assert says(client)
             said += 1
         late = dial(lab)
-        late.settimeout(30)
+        late.settimeout(60)
         assert says(late)
     finally:
         stop.set()

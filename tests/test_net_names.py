@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from netlab import CHANGED, OUT, TO_HOST, TO_WORLD, Lab, Resolver, dns_query, policy, rule, tcp, udp
+from netlab import CHANGED, OUT, PATIENCE, TO_HOST, TO_WORLD, Lab, Resolver, dns_query, policy, rule, tcp, udp
 
 FAILURE, REFUSED = 2, 5
 A, CNAME, NULL, TXT, AAAA, ANY = 1, 5, 10, 16, 28, 255
@@ -70,8 +70,8 @@ def lab(tmp_path):
     lab.end()
 
 
-def ask(guest, name, kind=A, timeout=3.0):
-    return guest.ask_udp(guest.gateway, 53, dns_query(name, random.randrange(65536), kind), timeout)
+def ask(guest, name, kind=A):
+    return guest.ask_udp(guest.gateway, 53, dns_query(name, random.randrange(65536), kind))
 
 
 def code(answer):
@@ -201,7 +201,7 @@ def test_open_before_the_answer_arrives(lab):
     guest.router_mac()
     for i in range(100):
         assert code(ask(guest, f"n{i}.example.org")) == 0
-        assert reaches(guest, f"5.1.{i}.9", timeout=2), i
+        assert reaches(guest, f"5.1.{i}.9", PATIENCE), i
 
 
 def test_every_address_opens(lab):

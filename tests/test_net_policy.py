@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from netlab import (BOTH, CHANGED, FAILED, IN, OUT, RULE, SHARED_POLICY, SOFTNET, TO_ALL, TO_GUESTS, TO_HOST, TO_WORLD,
+from netlab import (BOTH, CHANGED, FAILED, IN, OUT, PATIENCE, RULE, SHARED_POLICY, SOFTNET, TO_ALL, TO_GUESTS, TO_HOST, TO_WORLD,
                     UPLINK, WORLD, Lab, dns_query, ipv4, ping, policy, random_mac, rule, tcp, transport, udp)
 from test_net_keeper import NOTHING, arrives, gone, udp_server
 
@@ -268,7 +268,7 @@ class World:
     def collect(self, wanted):
         """-> the marks of what arrived; waits for what is wanted, and for a moment for what is not."""
         got = set()
-        end = time.monotonic() + 1
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             for s in self.servers:
                 with contextlib.suppress(BlockingIOError):
@@ -309,7 +309,7 @@ def test_random_policies_agree_with_the_model(lab):
         port = 20000 + number
         with contextlib.suppress(PermissionError):
             local.sendto(b"in", (guest.address, port))
-        into = guest.wait(lambda p: p.proto == 17 and p.dport == port, 0.1 if
+        into = guest.wait(lambda p: p.proto == 17 and p.dport == port, PATIENCE if
                           (may := model(rules, IN, TO_HOST, 17, guest.gateway, guest.address, local.getsockname()[1], port))
                           else 0.001)
         assert (into is not None) == bool(may), (seed, round)
@@ -357,7 +357,7 @@ def test_named_addresses(lab):
     assert "101.66.0.7" not in lab.ruleset()
 
 
-def wait_until(condition, seconds=3):
+def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError):  # a tap that is down for a moment
@@ -403,6 +403,8 @@ class Talk:
         lab.cleanups.append(peer.close)
         self.ends = {"client": client, "server": peer}
         self.got = {name: bytearray() for name in self.ends}
+        self.sent = dict.fromkeys(self.ends, 0)  # what the kernel has taken, or is about to
+        self.limit = None
         self.stop = False
         self.threads = [threading.Thread(target=f, args=(name,), daemon=True) for name in self.ends
                         for f in (self.send, self.receive)]
@@ -414,6 +416,7 @@ class Talk:
     def send(self, name):
         sent = 0
         while not self.stop:
+            self.sent[name] = sent + 100
             with contextlib.suppress(TimeoutError, OSError):
                 sent += self.ends[name].send(bytes((sent + i) % 251 for i in range(100)))
             time.sleep(0.002)
@@ -426,16 +429,16 @@ class Talk:
     def counts(self):
         return {name: len(got) for name, got in self.got.items()}
 
-    def flows(self, seconds=1.0):
+    def flows(self):
         """Do bytes arrive at both ends?"""
         before = self.counts()
-        return wait_until(lambda: all(n > before[name] for name, n in self.counts().items()), seconds)
+        return wait_until(lambda: all(n > before[name] for name, n in self.counts().items()))
 
     def is_dead(self, seconds=0.6):
-        """Not a byte more, at either end."""
-        before = self.counts()
+        """Of what was sent since the first of these questions, not a byte arrives. (Before, it may be on its way.)"""
+        self.limit = self.limit or {"client": self.sent["server"], "server": self.sent["client"]}
         time.sleep(seconds)
-        return before == self.counts()
+        return all(n <= self.limit[name] for name, n in self.counts().items())
 
     def end(self):
         self.stop = True
@@ -452,7 +455,6 @@ def test_open_connection_that_is_closed_now_is_cut(lab, closed):
     talk = Talk(lab, keeper, "world", WORLD)
     assert talk.flows()
     change(keeper, policy(closed))
-    time.sleep(0.1)
     assert talk.is_dead()
     assert not [line for line in conntrack(lab) if f"src={keeper.address}" in line and "ESTABLISHED" in line]
     change(keeper, EVERYTHING)
@@ -467,7 +469,6 @@ def test_open_connection_to_the_host_is_cut(lab, host_may):
     talk = Talk(lab, keeper, "host", UPLINK)
     assert talk.flows()
     change(keeper, policy([rule(0, OUT if host_may else BOTH, TO_HOST)]))
-    time.sleep(0.1)
     assert talk.is_dead()
     talk.end()
 
@@ -479,7 +480,6 @@ def test_open_connection_from_the_host_is_cut(lab):
     talk = Talk(lab, keeper, "host", keeper.address, inward=True)
     assert talk.flows()
     change(keeper, policy([rule(0, IN, TO_HOST)]))
-    time.sleep(0.1)
     assert talk.is_dead()
     change(keeper, policy([rule(1, IN, TO_HOST)]))
     assert talk.is_dead()
@@ -495,7 +495,6 @@ def test_open_connection_between_guests_is_cut(lab, which):
     talk = Talk(lab, keepers[0], "g1", keepers[1].address)
     assert talk.flows()
     change(keepers[which], policy([rule(0, (OUT, IN)[which], TO_GUESTS)]))
-    time.sleep(0.1)
     assert talk.is_dead()
     talk.end()
 
@@ -510,7 +509,6 @@ def test_open_connection_through_a_published_port_is_judged_by_whom_it_reaches(l
     change(keeper, policy([rule(0, OUT, TO_HOST)]))
     assert talk.flows(), "it does not reach the host"
     change(keeper, policy([rule(0, OUT, TO_WORLD)]))
-    time.sleep(0.1)
     assert talk.is_dead()
     talk.end()
 
@@ -629,7 +627,8 @@ def test_replacements_under_load(lab, times):
         while data := server.recv(100):
             got.append(data)
     assert len(sent) > times
-    assert got == [b"good %d" % n for n in sent], (len(got), len(sent), got.count(b"bad"))
+    # the kernel may change their order, when the sender moves to another processor
+    assert sorted(got) == sorted(b"good %d" % n for n in sent), (len(got), len(sent), got.count(b"bad"))
 
 
 def test_counters_survive_a_replacement(lab):

@@ -87,7 +87,7 @@ def test_filter_of_a_pipe(vm, tmp_path):
     os.mkfifo(fifo)
     child = vm.start("set", "vm", "--net-filter", fifo)
     fifo.write_text("block any\n")
-    assert child.wait(20) == 0 and rules_of(vm, "vm") == "block any\n"
+    assert child.wait(60) == 0 and rules_of(vm, "vm") == "block any\n"
 
 
 def test_filter_off(vm, rules, tmp_path):
@@ -458,11 +458,12 @@ def test_a_filter_set_during_a_push_is_not_torn(fenced, fake, rules):
     """What is pushed and cached is one state of the VM: that of the push's beginning."""
     fake.fault("POST", "/blobs/uploads/", faulty.delayed(1), times=1)
     child = fenced.start("push", "vm", fake.name("org/vm"), "--insecure", "--populate-cache", stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 20
-    while not fake.count("POST") and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while not fake.count("POST"):
+        assert time.monotonic() < until
         time.sleep(0.01)
     rules.write_text("pass any")
     silent(fenced("set", "vm", "--net-filter", rules, "--local"))
-    assert child.wait(30) == 0
+    assert child.wait(60) == 0
     fenced("clone", fake.name("org/vm"), "copy", check=True)
     assert got(fenced, "copy") == (True, None, True) and rules_of(fenced, "copy") == RULES

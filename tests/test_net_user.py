@@ -13,7 +13,7 @@ import time
 import pytest
 
 import scratch
-from netlab import (ACK, CHANGED, FAILED, HOST_ONLY, LEASED, NET, OUT, REQUEST, BRIDGED, SOFTNET, STARTED, TO_GUESTS,
+from netlab import (ACK, CHANGED, FAILED, HOST_ONLY, LEASED, NET, OUT, PATIENCE, REQUEST, BRIDGED, SOFTNET, STARTED, TO_GUESTS,
                     TO_HOST, TO_WORLD, UPLINK, WORLD, Dhcp, Keeper, Lab, Resolver, arp, dns_query, policy, random_mac,
                     rule, sh, tcp, udp)
 from test_life import eventually
@@ -78,16 +78,20 @@ class User:
         """Root's view of the user's namespace."""
         return sh("nsenter", "-t", str(self.holder()), "-n", *words, check=check)
 
+    def closed(self):
+        """The addresses of the host's that its namespace keeps for itself."""
+        return {line.split()[1] for line in self.inside("ip", "route", "show", "table", "local").splitlines()}
+
     def left(self):
         return self.processes(), sorted(p.name for p in self.run.iterdir())
 
-    def ended(self, seconds=3.0):
+    def ended(self, seconds=60):
         end = time.monotonic() + seconds
         while self.processes() and time.monotonic() < end:
             time.sleep(0.02)
         return self.processes() == []
 
-    def gone(self, seconds=3.0):
+    def gone(self, seconds=60):
         """Is all of it gone within the time?"""
         end = time.monotonic() + seconds
         while self.left() != ([], []) and time.monotonic() < end:
@@ -143,6 +147,13 @@ def arrives(server, send):
         return None
 
 
+def receives(server, send):
+    """It does, when pasta gets to carry it. -> the sender"""
+    server.settimeout(PATIENCE)
+    send()
+    return server.recvfrom(2000)[1]
+
+
 def exchange(client, server):
     """Connected sockets: bytes go both ways."""
     client.sendall(b"question")
@@ -158,7 +169,7 @@ def test_guest_reaches_the_world(lab, user):
     guest = keeper.guest
     assert guest.address.startswith("192.168.64.") and guest.pings(guest.gateway) and guest.pings(WORLD)
     server = udp_server(lab, "world", WORLD)
-    sender = arrives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"hello")))
+    sender = receives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"hello")))
     assert sender[0] == UPLINK
     server.sendto(b"answer", sender)
     assert guest.wait(lambda p: p.proto == 17 and p.payload[8:] == b"answer").source == WORLD
@@ -225,6 +236,17 @@ def test_expose_from_the_host_and_from_the_world(lab, user):
         client.connect(("127.0.0.1", PORT))
 
 
+def test_exposed_port_is_free_when_the_keeper_has_ended(lab, user):
+    """Though the talker, which has the port, does not leave by itself."""
+    keeper = user.up(exposed=[(PORT, 22)])
+    talker, = user.processes("linzer-talker")
+    os.kill(talker, signal.SIGSTOP)
+    keeper.close()
+    assert keeper.wait() == 0
+    with lab.socket("host", socket.AF_INET, socket.SOCK_STREAM) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", PORT))
+
+
 def test_the_host_cannot_dial_the_guest(lab, user):
     keeper = user.up()
     keeper.guest.router_mac()
@@ -260,14 +282,15 @@ def test_no_address_of_the_host_is_taken_for_the_world(lab, user, rules):
     server = udp_server(lab, "host", "0.0.0.0")
     lab.ip("host", "addr add 203.0.113.10/32 dev lo")
     lab.ip("host", "route add local 203.0.113.64/28 dev lo")
+    eventually(lambda: {"203.0.113.10", "203.0.113.64/28"} <= user.closed(), 60, lambda: str(user.closed()))
     for address in (UPLINK, HOST_TOO, "203.0.113.10", "203.0.113.65"):
         assert not arrives(server, lambda: guest.send(udp(guest.address, 5555, address, 7777, b"x"))), address
     # an address that is no more the host's is one of the world's again
     lab.ip("host", "addr del 203.0.113.10/32 dev lo")
     lab.ip("world", "addr add 203.0.113.10/32 dev lo")
-    time.sleep(0.1)
+    eventually(lambda: "203.0.113.10" not in user.closed(), 60, lambda: str(user.closed()))
     world = udp_server(lab, "world", "0.0.0.0")
-    assert arrives(world, lambda: guest.send(udp(guest.address, 5556, "203.0.113.10", 7777, b"x")))
+    assert receives(world, lambda: guest.send(udp(guest.address, 5556, "203.0.113.10", 7777, b"x")))
 
 
 def test_vms_of_others_in_the_pool_are_out_of_reach(lab, user):
@@ -321,7 +344,7 @@ def test_spoofed_frames_are_dropped(lab, user):
     assert not arrives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"x"), mac=random_mac()))
     guest.send(arp(1, guest.mac, other, guest.gateway), type=0x0806, to=b"\xff" * 6)
     assert guest.wait(lambda p: p.type == 0x0806 and p.body[6:8] == b"\0\2", 0.3) is None
-    assert arrives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"x")))
+    assert receives(server, lambda: guest.send(udp(guest.address, 5555, WORLD, 7777, b"x")))
 
 
 def test_host_only(lab, user):
@@ -407,7 +430,6 @@ def test_killing_any_part_ends_the_rest_and_leaves_nothing(lab, user, victim):
     keeper = user.up()
     pid, = user.processes(victim)
     os.kill(pid, signal.SIGKILL)
-    keeper.sock.settimeout(3)
     assert keeper.receive() is None, "run hears of it"
     keeper.wait()
     keeper.close_tap()
@@ -491,6 +513,7 @@ def test_holder_that_does_not_answer_is_an_error(lab, user):
     user.up()
     os.kill(user.holder(), signal.SIGSTOP)
     late = user.keeper()
+    late.sock.settimeout(20)
     assert "does not answer" in fails(late)
 
 
@@ -533,6 +556,6 @@ def test_another_user_gets_nothing_from_the_holder(lab, user):
     """Whoever gets at the socket although the directory is closed is sent no namespace."""
     user.up()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        s.settimeout(3)
+        s.settimeout(60)
         s.connect(str(user.run / "linzer-net" / "holder"))
         assert s.recv(1000) == b""

@@ -16,7 +16,7 @@ import threading
 
 import pytest
 
-from netlab import UPLINK, WORLD, Lab, Resolver
+from netlab import PATIENCE, UPLINK, WORLD, Lab, Resolver
 from test_life import eventually, runtime, ssh, status_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
@@ -132,10 +132,10 @@ def received(ping):
     return int(re.search(r"(\d+) received", ping.stdout)[1])
 
 
-def connects(lab, namespace, address, port):
+def connects(lab, namespace, address, port, seconds=PATIENCE):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with contextlib.suppress(OSError):
-        lab.socket(namespace, family, socket.SOCK_STREAM).connect((address, port))
+        lab.socket(namespace, family, socket.SOCK_STREAM, timeout=seconds).connect((address, port))
         return True
     return False
 
@@ -207,4 +207,4 @@ class TestGuest:
             assert received(guest(f"ping -6 -c 2 -W 2 {target}")) == 0, target
             assert guest(f"curl -m 2 'http://[{target}]:8080/'").returncode in (7, 28), target
         lab.ip("host", f"route add fd00:2::2/128 dev {tap}", check=False)
-        assert connects(lab, "host", guest.address, 22) and not connects(lab, "host", "fd00:2::2", 22)
+        assert connects(lab, "host", guest.address, 22) and not connects(lab, "host", "fd00:2::2", 22, 3)

@@ -68,7 +68,7 @@ def test_bridged_vm_by_arp_and_ssh(guests, tmp_path):
             assert guests("ip", "net", check=True).stdout.strip() == address
         assert ssh_until(lab, address, "id -un").stdout == "admin\n"
         guests("stop", "net", "--timeout", 5, check=True)
-        child.wait(20)
+        child.wait(BOOT)
         eventually(lambda: lab.leftovers() == NOTHING, 60)
 
 
@@ -122,10 +122,16 @@ class TwoCards:
         return source, re.search(r"lladdr (\S+)", self.lab.ip(machine, f"neigh show {source}"))[1]
 
     def dials(self, machine, address):
-        """A new connection of a machine's to the guest's sshd."""
-        with self.lab.socket(machine, socket.AF_INET, socket.SOCK_STREAM, timeout=BOOT) as client:
-            client.connect((address, 22))
-            return client.recv(4)
+        """A new connection of a machine's to the guest's sshd, which starts after the agent."""
+        end = time.monotonic() + BOOT
+        while True:
+            with self.lab.socket(machine, socket.AF_INET, socket.SOCK_STREAM, timeout=BOOT) as client:
+                try:
+                    client.connect((address, 22))
+                    return client.recv(4)
+                except ConnectionRefusedError:
+                    assert time.monotonic() < end
+            time.sleep(0.5)
 
     def works(self):
         """Both ways over both cards, also from the host."""
@@ -153,5 +159,5 @@ def test_two_cards_on_two_lans(guests, tmp_path):
         assert vm.run() == addresses and vm.seen() == seen and vm.sh("cat /proc/sys/kernel/random/boot_id") == boot
         vm.works()
         guests("stop", "net", "--timeout", 5, check=True)
-        vm.child.wait(20)
+        vm.child.wait(BOOT)
         eventually(lambda: lab.leftovers() == NOTHING, 60)

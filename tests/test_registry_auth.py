@@ -204,7 +204,7 @@ def test_prompt_is_left_by_ctrl_c_with_echo_on(oci, htpasswd):
 
 def test_without_a_terminal_there_is_no_prompt(oci, fake):
     """In a script: an error, not a wait."""
-    done = oci("login", fake.address, "--insecure", start_new_session=True, timeout=20)
+    done = oci("login", fake.address, "--insecure", start_new_session=True, timeout=60)
     one_line(done)
 
 
@@ -578,9 +578,11 @@ def test_token_that_expires_in_the_middle(oci, fake):
     image = Image(noise(40 * 4096, 1), 4096)
     name = bearer(fake, image, seconds=0.5)
     fake.fault("GET", "/blobs/", faulty.delayed(0.15))
+    began = time.monotonic()
     assert pull(oci, name, env=WHO).stderr == ""
+    lives = (time.monotonic() - began) / 0.5
     is_right(cached(oci, image), image)
-    assert 2 <= len(fake.auth.served) <= 12
+    assert 2 <= len(fake.auth.served) <= 4 * (lives + 1)  # at most once a worker
 
 
 def test_token_for_three_requests(oci, fake):
@@ -641,7 +643,7 @@ BAD_TOKENS = {
 @pytest.mark.parametrize("how", BAD_TOKENS)
 def test_token_server_that_misbehaves(oci, fake, image, how):
     name = bearer(fake, image, answer=BAD_TOKENS[how])
-    line = one_line(pull(oci, name, env=WHO, check=False, timeout=150), f"{fake.url}/token")
+    line = one_line(pull(oci, name, env={**WHO, "LINZER_STALL_SECONDS": "2"}, check=False, timeout=150), f"{fake.url}/token")
     assert PASSWORD not in line and len(line) < 700
     assert not any("X-Evil" in r.headers for r in fake.records)
     nothing_new(oci)

@@ -30,7 +30,7 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_DATA, (192 * MIB, 192 * MIB))
 
 
-def refused(oci, fake, name, *parts, timeout=60):
+def refused(oci, fake, name, *parts, timeout=200):
     """One line, at once, in little memory, and nothing came of it."""
     done = pull(oci, name, timeout=timeout, preexec_fn=little_memory)
     line = one_line(done, *parts)

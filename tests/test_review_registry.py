@@ -295,7 +295,7 @@ def test_long_wait_for_the_answer_to_an_upload(oci, fake, body):
         handler.registry.put_manifest("org/vm", "latest", handler.body())
         handler.reply(201, body)
     fake.fault("PUT", "/manifests/", act)
-    oci("push", "vm", fake.name("org/vm"), "--insecure", check=True)
+    oci("push", "vm", fake.name("org/vm"), "--insecure", check=True, env={"LINZER_STALL_SECONDS": "2"})
     assert fake.count("PUT", "/manifests/") == 1
 
 

@@ -296,8 +296,8 @@ class TestBridged:
         assert runner.state("vm")["address"] == "0.0.0.0"
         runner.lab.ip("host", "addr add 172.20.0.1/24 dev br0")
         guest = runner.guest("vm", address="172.20.0.9")
-        eventually(lambda: guest.resolve("172.20.0.1", 1), 20)  # the first shows the address
-        eventually(lambda: runner.state("vm")["address"] == "172.20.0.9", 20)
+        eventually(lambda: guest.resolve("172.20.0.1", 1), 60)  # the first shows the address
+        eventually(lambda: runner.state("vm")["address"] == "172.20.0.9", 60)
         assert runner.state("vm")["leased"] and runner.show("vm")["Cards"][0]["Address"] == "172.20.0.9"
 
     def test_any_keeper_that_ends_stops_the_vm(self, runner, lans):
@@ -306,7 +306,7 @@ class TestBridged:
         state = runner.state("vm")
         keepers = runner.lab.run("host", "pgrep", "-P", str(state["pid"]), "linzer-net").split()
         os.kill(int(keepers[1]), 9)
-        eventually(lambda: not (runner.linzer.vm("vm") / "run.json").exists(), 20)
+        eventually(lambda: not (runner.linzer.vm("vm") / "run.json").exists(), 60)
         assert "the network helper ended" in (runner.linzer.vm("vm") / "run.log").read_text()
 
     def test_a_second_card_that_fails_takes_the_first_down(self, runner, lans):
@@ -326,4 +326,4 @@ def test_sigkill_of_run_takes_every_card(runner):
     runner.run("vm", "--net-softnet-expose", "2222:22")
     state = runner.state("vm")
     subprocess.run(["kill", "-9", str(state["pid"])], check=True)
-    eventually(lambda: runner.lab.leftovers() == ([], "", []), 20)
+    eventually(lambda: runner.lab.leftovers() == ([], "", []), 60)

@@ -128,4 +128,4 @@ def test_nothing_in_the_hosts_namespace_and_nothing_left(runner):
     assert runner.lab.leftovers() == ([], "", [])  # not in the host's namespace
     runner.linzer("stop", "vm", "--timeout", 1, check=True)
     assert runner("net", "show", "vm").stderr == 'VM "vm" is not running\n'
-    assert runner.linzer.user.gone(10)
+    assert runner.linzer.user.gone()

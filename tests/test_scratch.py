@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a killed test leaves is removed by the next one; what a living one has is let be."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -19,9 +20,10 @@ with scratch.directory() as path:
 """
 
 
-def test_only_the_dead_are_swept():
+def test_only_the_dead_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "WHERE", tmp_path)  # where no other tests sweep
     child = subprocess.Popen([sys.executable, "-c", HOLDER, pathlib.Path(__file__).parent], stdout=subprocess.PIPE,
-                             text=True)
+                             text=True, env={**os.environ, "TEST_DIR": str(tmp_path)})
     try:
         theirs = pathlib.Path(child.stdout.readline().rstrip())
         with scratch.directory():

@@ -30,10 +30,10 @@ class StockStage(Stage):
         self.port, self.stock = linzer.home / "port", linzer.home / "stock"
         self.relay = self.start(RELAY, self.port, linzer.vm("vm") / "control.sock", self.stock,
                                 stdout=subprocess.PIPE, text=True)
-        while not self.port.exists():
-            assert self.relay.poll() is None
         self.guest = socket.socket(socket.AF_UNIX)
-        self.guest.connect(str(self.port))
+        while self.guest.connect_ex(str(self.port)) != 0:  # not there, or not listening yet
+            assert self.relay.poll() is None
+            time.sleep(0.01)
 
     def start_stock(self):
         agent = self.start("/usr/bin/python3", ROOT / "tests" / "stock_agent.py", f"unix:{self.stock}",

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,13 +22,14 @@
 #include "net/talker.h"
 #include "net/user_namespace.h"
 
-enum { EXPIRY_MAX_MS = 60 * 1000, HEAR_OUT_MS = 1000 };
+enum { EXPIRY_MAX_MS = 60 * 1000, HEAR_OUT_MS = 1000, LEAVE_MS = 1000 };
 enum { FD_RUN, FD_SIGNALS, FD_TALKER, FD_EVENTS, FD_HOLDER, FD_OUTSIDE };
 
 struct keeper {
 	int run;
 	int signals;
 	int talker; /* socket to it */
+	pid_t talker_pid; /* 0: none */
 	int names; /* socket to it: struct talker_names */
 	uint32_t list; /* number of the last one sent there */
 	struct net_start wish;
@@ -243,7 +245,23 @@ static int start_talker(struct keeper *k, struct error *err)
 		become_talker(k, talk, names, keeper);
 	cleanup_close_(&talk); /* or its end would not be seen */
 	talk = -1;
-	return talker < 0 ? error_errno(err, "cannot fork") : await_talker(k->talker, err);
+	if (talker < 0)
+		return error_errno(err, "cannot fork");
+	k->talker_pid = talker;
+	return await_talker(k->talker, err);
+}
+
+/*
+ * It leaves with its sockets, which are closed. Until then the exposed ports are open, and whoever
+ * has waited for our own end takes them for free.
+ */
+static void await_talkers_end(const struct keeper *k)
+{
+	auto_fd end = k->talker_pid > 0 ? pidfd_open(k->talker_pid, 0) : -1;
+	struct pollfd fd = { .fd = end, .events = POLLIN };
+
+	if (end >= 0 && poll(&fd, 1, LEAVE_MS) == 0 && kill(k->talker_pid, SIGKILL) == 0)
+		(void)poll(&fd, 1, LEAVE_MS);
 }
 
 static void close_exposed(struct keeper *k)
@@ -523,7 +541,6 @@ static int live(struct keeper *k, struct error *err)
 		r = serve(k, err);
 	else
 		send_failure(k->run, err);
-	/* the talker leaves with its socket; one that will not is killed by our own end */
 	cleanup_close_(&k->talker);
 	cleanup_close_(&k->names);
 	close_exposed(k);
@@ -531,6 +548,7 @@ static int live(struct keeper *k, struct error *err)
 		*err = on_end;
 		r = -err->code;
 	}
+	await_talkers_end(k);
 	user_namespace_leave(&k->user);
 	policy_release(&k->host_wide);
 	if (!started)

@@ -19,7 +19,7 @@
 
 static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 
-enum { ARP = 42, DHCP = FRAME_HEADERS + 300, PATIENCE_MS = 5000, SILENCE_MS = 100 };
+enum { ARP = 42, DHCP = FRAME_HEADERS + 300, PATIENCE_MS = 60000, SILENCE_MS = 100 };
 enum { DHCPREQUEST = 3, DHCPACK = 5 }; /* RFC 2132, 9.6 */
 
 /* Our ends. */
@@ -166,10 +166,11 @@ static void test_floods_are_told_slowly(void **state)
 	for (unsigned i = 0; i < 200; i++)
 		send_arp(w, (uint8_t)(i % 2 + 1));
 	assert_learnt(w, 1, false);
+	(void)await_request(w);
 	(void)poll(NULL, 0, SILENCE_MS);
 	while (recv(w->keeper, &r, sizeof(r), MSG_DONTWAIT) > 0)
 		told++;
-	assert_in_range(told, 1, 9);
+	assert_in_range(told, 0, 8);
 }
 
 /* The keeper breaks the protocol: better no network than one by wrong rules. */
