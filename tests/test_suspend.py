@@ -30,6 +30,10 @@ COUNT = """setsid sh -c 'exec 4>/home/admin/open; rm /home/admin/open
 while :; do n=$((n+1)); echo $n >/dev/shm/count; echo $n >&4; sleep 0.2; done' </dev/null >/dev/null 2>&1 &"""
 HEAR = """setsid bash -c 'exec 5<>/dev/tcp/$1/$2
 while read -r line <&5; do echo "$line" >>/dev/shm/heard; echo "heard $line" >&5; done' bash "$@" </dev/null >/dev/null 2>&1 &"""
+WHOLE_SECONDS = """#!/bin/sh
+case "$*" in *@*.*) echo "date: invalid date" >&2; exit 1 ;; esac
+exec /bin/date "$@"
+"""
 FAR, NEAR = "203.0.113.2", "203.0.113.1"  # the world, and this host's address in it
 QUIET = 5  # seconds in which what is closed does not open
 OPEN_FILE = "tail -n 1 /proc/$(pgrep -of 'exec 4>')/fd/4"
@@ -260,7 +264,20 @@ def test_the_clock_is_set(sleeper):
     sleeper.suspended()
     time.sleep(5)
     sleeper.run()
-    assert late(sleeper) < 4  # the way of what it is told counts, and may be long
+    assert late(sleeper) < 1
+
+
+def test_the_clock_is_set_by_a_date_of_whole_seconds(sleeper):
+    """That of busybox, which refuses any other."""
+    sleeper.running()
+    sleeper.sh(f"sudo tee /usr/local/sbin/date >/dev/null <<'END'\n{WHOLE_SECONDS}END\nsudo chmod 755 /usr/local/sbin/date")
+    try:
+        sleeper.suspended()
+        time.sleep(5)
+        sleeper.run()
+        assert late(sleeper) < 2 and "clock" not in sleeper.log()
+    finally:
+        sleeper.sh("sudo rm /usr/local/sbin/date")
 
 
 def test_a_policy_cuts_what_was_open(sleeper):

@@ -92,13 +92,14 @@ static void on_end(uv_poll_t *poll, int status, int events)
 static void on_output(uv_poll_t *poll, int status, int events)
 {
 	struct errand *errand = poll->data;
-	char byte;
+	char bytes[4096];
 
 	(void)status;
 	(void)events;
-	(void)uv_poll_stop(poll);
-	if (read(errand->output, &byte, 1) == 1 && errand->on_output)
+	if (errand->on_output && read(errand->output, bytes, sizeof(bytes)) > 0)
 		errand->on_output(errand);
+	else
+		(void)uv_poll_stop(poll);
 }
 
 static void on_limit(uv_timer_t *timer)
@@ -171,6 +172,11 @@ void errand_tell(struct errand *errand, const char *text)
 {
 	/* every verb ignores SIGPIPE: a child that has gone is noticed by its end */
 	(void)!write(errand->input, text, strlen(text));
+}
+
+void errand_hang_up(struct errand *errand)
+{
+	(void)uv_poll_stop(&errand->output_poll);
 	close_end(&errand->input);
 }
 

@@ -26,7 +26,7 @@ struct errand {
 	uv_poll_t end_poll, output_poll;
 	uv_timer_t limit;
 	unsigned handles; /* that are not closed yet */
-	void (*on_output)(struct errand *errand); /* its first output, once; may be NULL */
+	void (*on_output)(struct errand *errand); /* it has said something; NULL: never read */
 	void (*on_end)(struct session *session, bool done); /* by itself, with status 0 */
 };
 #define ERRAND_INIT                                     \
@@ -40,8 +40,10 @@ struct errand {
  */
 int errand_start(struct errand *errand, const char *const *argv, unsigned limit_ms,
 		 struct error *err) must_use_;
-/* To the command's standard input, which ends. */
+/* To the command's standard input. */
 void errand_tell(struct errand *errand, const char *text);
+/* The command's standard input ends, and what it says from now on is not read. */
+void errand_hang_up(struct errand *errand);
 /* After the loop has closed its handles. */
 void errand_release(struct errand *errand);
 

@@ -77,6 +77,8 @@ struct session {
 	struct identity identity;
 	struct resume resume;
 	struct errand waking; /* wake.c: the clock */
+	unsigned clock_turns; /* how often the guest was told the time */
+	uint64_t clock_told; /* when it was last; ms */
 	struct errand mounting; /* wake.c: the folders */
 	struct errand leaving; /* suspend.c: the guest lets go of its folders */
 	struct suspending suspending;

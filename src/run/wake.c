@@ -3,8 +3,9 @@
 /*
  * A guest's kernel counts on from the time at which it was suspended. Its login user may become
  * root in every image that Tart's conventions hold for, so date(1) does it: first it becomes root,
- * which may take a while, then it says so and is told the time. Its folders come after that, so
- * that they do not delay it.
+ * which may take a while, then it says so and is told the time. It says when that is done, and so
+ * how late the clock may be by the way of what it was told; where host or guest is busy, it is told
+ * again. Its folders come after that, so that they do not delay it.
  */
 
 #include "run/wake.h"
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #include "base/attr.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "run/detach.h"
@@ -22,11 +24,14 @@
 #include "run/session.h"
 #include "run/suspend.h"
 
-enum { CLOCK_MS = 60000, MOUNTS_MS = 60000 };
+enum { CLOCK_MS = 60000, CLOCK_TURNS = 10, CLOCK_NEAR_MS = 300, MOUNTS_MS = 60000 };
 
-static const char *const set_clock[] = {
-	"sudo", "-n", "sh", "-c", "echo; read -r now && exec date -u -s \"@$now\" >/dev/null", NULL
-};
+/* busybox has whole seconds only */
+static const char set_clock[] = "while echo && read -r now; do\n"
+				"	date -u -s \"@$now\" >/dev/null 2>&1 || date -u -s "
+				"\"@${now%.*}\" >/dev/null || exit\n"
+				"done";
+static const char *const set_clock_as_root[] = { "sudo", "-n", "sh", "-c", set_clock, NULL };
 
 /* Return: is it the end of it? */
 static bool is_given_up(struct session *session)
@@ -76,7 +81,7 @@ static void on_clock(struct session *session, bool done)
 	wake_folders(session);
 }
 
-static void on_ready(struct errand *errand)
+static void tell_time(struct errand *errand)
 {
 	auto_free char *text = NULL;
 	struct timespec now;
@@ -86,15 +91,32 @@ static void on_ready(struct errand *errand)
 	errand_tell(errand, text);
 }
 
+/* It waits for the time: for the first, or because it has set the last one. */
+static void on_ready(struct errand *errand)
+{
+	struct session *session = errand->session;
+	uint64_t now = clock_ms();
+	bool near = session->clock_turns > 0 && now - session->clock_told < CLOCK_NEAR_MS;
+
+	if (near || session->clock_turns == CLOCK_TURNS) {
+		errand_hang_up(errand);
+		return;
+	}
+	session->clock_turns++;
+	session->clock_told = now;
+	tell_time(errand);
+}
+
 void wake_guest(struct session *session)
 {
 	struct error err = ERROR_INIT;
 	struct errand *errand = &session->waking;
 
+	session->clock_turns = 0;
 	errand->session = session;
 	errand->on_output = on_ready;
 	errand->on_end = on_clock;
-	if (errand_start(errand, set_clock, CLOCK_MS, &err) == 0)
+	if (errand_start(errand, set_clock_as_root, CLOCK_MS, &err) == 0)
 		return;
 	(void)fprintf(stderr, "the guest's clock could not be set: %s\n", err.text);
 	wake_folders(session);
