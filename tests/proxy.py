@@ -20,10 +20,10 @@ def _pump(one, other, count=lambda way, n: None):
                 data = source.recv(1 << 18)
                 if not data:
                     return
+                count(way, len(data))  # who has them finds them counted
                 target.sendall(data)
             except OSError:
                 return
-            count(way, len(data))
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
