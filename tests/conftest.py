@@ -9,6 +9,7 @@ removed by the next one (scratch.py).
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 
@@ -99,6 +100,15 @@ class Linzer:
 
     def vm(self, name):
         return self.home / "vms" / name
+
+    def switch_off(self, name):
+        """As `stop --timeout 1` does, but `run` ends of itself, however long that takes: a busy machine's is killed."""
+        process = os.pidfd_open(json.loads((self.vm(name) / "run.json").read_text())["pid"])
+        try:
+            signal.pidfd_send_signal(process, signal.SIGINT)
+            assert select.select([process], [], [], 300)[0], f"'run' does not end\n{self.traces()}"
+        finally:
+            os.close(process)
 
     def traces(self):
         """What the VMs of the home left to be read: for whoever wonders what did not come to an end."""
