@@ -6,6 +6,7 @@ a test starts is ended by its fixture; what a killed test run left behind is
 removed by the next one (scratch.py).
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -45,6 +46,15 @@ assert FORM in ("root", "caps", "none") and (FORM == "root" or os.geteuid() != 0
     f"LINZER_TESTS_AS={FORM} is set by scripts/as-user alone"
 # a network namespace in which the tests may do what they like
 NEW_NETWORK = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+def descriptors(pid):
+    """What a process has open: path in /proc -> what it leads to. What is closed meanwhile is left out."""
+    found = {}
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[fd] = os.readlink(fd)
+    return found
 
 
 class Linzer:

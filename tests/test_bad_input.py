@@ -11,6 +11,7 @@ import time
 import pytest
 
 import scratch
+from conftest import descriptors
 from loop_mount import needs_root
 from test_life import eventually
 
@@ -80,7 +81,7 @@ class TestRunOfBrokenVms:
         linzer("run", "--detach", empty, check=True)
         try:
             qemu = json.loads((linzer.vm(empty) / "run.json").read_text())["qemuPid"]
-            opened = [os.readlink(f) for f in pathlib.Path(f"/proc/{qemu}/fd").iterdir()]
+            opened = descriptors(qemu).values()
             assert str(secret) not in opened and str(disk) in opened
         finally:
             linzer("stop", empty, "--timeout", 1)
