@@ -35,8 +35,11 @@ SHARED, SOFTNET, HOST_ONLY, BRIDGED = range(1, 5)
 OUT, IN, BOTH = 1, 2, 3
 TO_WORLD, TO_HOST, TO_GUESTS, TO_ALL = 1, 2, 4, 7
 GROUP = 0x4C5A
+NOBODYS = (5, 6, 77, 200, 250)  # last numbers of addresses in 192.168.64.0/24 that a test takes for nobody's
 WORLD, UPLINK = "198.51.100.2", "198.51.100.1"
 BROADCAST = b"\xff" * 6
+PATIENCE = 60  # seconds for what comes, if it does, at once on an idle machine
+SLICE = 0.05  # seconds; a longer wait is several of these
 
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -129,7 +132,7 @@ class Lab:
         with self.inside(namespace):
             return sh(*words, check=check)
 
-    def socket(self, namespace, *args, bind=None, listen=False, timeout=3):
+    def socket(self, namespace, *args, bind=None, listen=False, timeout=PATIENCE):
         with self.inside(namespace):
             s = socket.socket(*args)
         s.settimeout(timeout)
@@ -188,7 +191,13 @@ def mac_bytes(text):
 
 
 def random_mac():
-    return bytes([0x52, 0x54, 0x00]) + random.randbytes(3)
+    """One that does not begin at an address of NOBODYS (src/net/subnet.c), as one of fifty does."""
+    while True:
+        mac, start = bytes([0x52, 0x54, 0x00]) + random.randbytes(3), 2166136261
+        for byte in mac:
+            start = (start ^ byte) * 16777619 & 0xFFFFFFFF
+        if 2 + start % 253 not in NOBODYS:
+            return mac
 
 
 def place(fd):
@@ -237,7 +246,7 @@ class Keeper:
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 text=True, close_fds=False, preexec_fn=lambda: place(theirs.fileno()))
         theirs.close()
-        self.sock.settimeout(20)
+        self.sock.settimeout(PATIENCE)
 
     def make_pair(self):
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -311,7 +320,7 @@ class Keeper:
             os.close(self.tap)
             self.tap = None
 
-    def wait(self, timeout=5):
+    def wait(self, timeout=PATIENCE):
         """As Popen's, which looks every 50 ms only."""
         if self.process.returncode is None:
             fd = os.pidfd_open(self.process.pid)
@@ -337,7 +346,7 @@ class Keeper:
         self.sock.close()
         self.close_tap()
         try:
-            self.wait(10)
+            self.wait()
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
@@ -421,13 +430,17 @@ class Guest:
         self.send_frame((to or self.router_mac()) + (mac or self.mac) + struct.pack("!H", type) + body)
 
     def frames(self, timeout=1.0):
-        end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0:
-            if select.select([self.tap], [], [], left)[0]:
+        """Those of the time, of which a slice counts as one however long it took: while this machine stood still, or ran
+        others, nobody could answer."""
+        left, last = timeout, time.monotonic()
+        while left > 0:
+            if select.select([self.tap], [], [], min(left, SLICE))[0]:
                 with contextlib.suppress(BlockingIOError):
                     packet = Packet(os.read(self.tap, 65536)[10:])
                     self.answer_arp(packet)
                     yield packet
+            now = time.monotonic()
+            left, last = left - min(now - last, SLICE), now
 
     def answer_arp(self, p):
         """As any kernel does while it receives."""
@@ -435,7 +448,7 @@ class Guest:
                 not self.silent:
             self.send(arp(2, self.mac, self.address, socket.inet_ntoa(p.body[14:18]), p.by), type=0x0806, to=p.by)
 
-    def wait(self, wanted, timeout=3.0):
+    def wait(self, wanted, timeout=PATIENCE):
         """The first frame for which wanted(packet) is true, or None."""
         return next((p for p in self.frames(timeout) if wanted(p)), None)
 
@@ -445,7 +458,7 @@ class Guest:
             assert self.router, "nobody answers for the gateway"
         return self.router
 
-    def resolve(self, address, timeout=3.0):
+    def resolve(self, address, timeout=PATIENCE):
         self.send(arp(1, self.mac, self.address, address), type=0x0806, to=BROADCAST)
         answer = self.wait(lambda p: p.type == 0x0806 and p.body[6:8] == b"\0\2" and
                            p.body[14:18] == socket.inet_aton(address), timeout)
@@ -457,7 +470,7 @@ class Guest:
         return self.wait(lambda p: p.proto == 1 and p.payload[0] == 0 and p.source == target and
                          p.payload[4:6] == struct.pack("!H", ident), timeout) is not None
 
-    def ask_udp(self, target, port, data, timeout=3.0, sport=None):
+    def ask_udp(self, target, port, data, timeout=PATIENCE, sport=None):
         sport = sport or random.randrange(20000, 60000)
         self.send(udp(self.address, sport, target, port, data))
         answer = self.wait(lambda p: p.proto == 17 and p.sport == port and p.dport == sport, timeout)
@@ -533,7 +546,7 @@ class Dhcp:
         to = BROADCAST if target == "255.255.255.255" else None
         self.guest.send(packet, mac=frame_mac, to=to)
 
-    def answer(self, timeout=2.0):
+    def answer(self, timeout=PATIENCE):
         """-> (type, yiaddr, options, packet) or None."""
         p = self.guest.wait(lambda p: p.proto == 17 and p.dport == 68 and p.sport == 67, timeout)
         if not p:
@@ -546,7 +559,7 @@ class Dhcp:
             at += 2 + m[at + 1]
         return options[53][0], socket.inet_ntoa(m[16:20]), options, p
 
-    def ask(self, *args, timeout=2.0, **kwargs):
+    def ask(self, *args, timeout=PATIENCE, **kwargs):
         self.send(*args, **kwargs)
         return self.answer(timeout)
 
