@@ -71,7 +71,7 @@ class Registry:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "docker-registry", "serve", self.directory / "config.yml"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while True:
             found = re.findall(r"listening on (127\.0\.0\.1:\d+)", self.log.read_text(errors="replace"))
             if found:
