@@ -6,9 +6,11 @@ a test starts is ended by its fixture; what a killed test run left behind is
 removed by the next one (scratch.py).
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 
@@ -44,6 +46,15 @@ assert FORM in ("root", "caps", "none") and (FORM == "root" or os.geteuid() != 0
     f"LINZER_TESTS_AS={FORM} is set by scripts/as-user alone"
 # a network namespace in which the tests may do what they like
 NEW_NETWORK = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+def descriptors(pid):
+    """What a process has open: path in /proc -> what it leads to. What is closed meanwhile is left out."""
+    found = {}
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[fd] = os.readlink(fd)
+    return found
 
 
 class Linzer:
@@ -99,6 +110,15 @@ class Linzer:
 
     def vm(self, name):
         return self.home / "vms" / name
+
+    def switch_off(self, name):
+        """As `stop --timeout 1` does, but `run` ends of itself, however long that takes: a busy machine's is killed."""
+        process = os.pidfd_open(json.loads((self.vm(name) / "run.json").read_text())["pid"])
+        try:
+            signal.pidfd_send_signal(process, signal.SIGINT)
+            assert select.select([process], [], [], 300)[0], f"'run' does not end\n{self.traces()}"
+        finally:
+            os.close(process)
 
     def traces(self):
         """What the VMs of the home left to be read: for whoever wonders what did not come to an end."""

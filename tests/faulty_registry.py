@@ -103,8 +103,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Counts what went out."""
         for at in range(0, len(data), 65536):
             piece = data[at:at + 65536]
-            self.wfile.write(piece)
-            self.record.sent += len(piece)
+            self.record.sent += len(piece)  # before it is: whoever has it may be done, and asked for
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                self.record.sent -= len(piece)
+                raise
 
     def reply(self, status, data=b"", headers=None):
         """A whole answer; of HEAD the head alone."""

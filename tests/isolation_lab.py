@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from frames import ACK, GRE, ICMP, IGMP, PUSH, RST, SYN, TCP, UDP, Heard, segment
 from isolation_guests import Seat, end_keepers, kill_crowd, start_crowd
-from netlab import BROADCAST, UPLINK, WORLD, Dhcp, Lab, Packet, Resolver, arp, dns_query
+from netlab import BROADCAST, PATIENCE, UPLINK, WORLD, Dhcp, Lab, Packet, Resolver, arp, dns_query
 
 LAN_HOST, LAN = "192.168.77.1", "192.168.77.7"
 GROUPS = ("224.0.0.251", "239.255.255.250")
@@ -32,7 +32,6 @@ HOST_ADDRESSES = ("172.17.0.1", "9.9.9.9")
 PORT = 7777  # open on the host
 VNET_HEADER = 10  # bytes before each frame of a tap
 SETTLE = 0.03  # seconds after the control arrived, in which what was sent before it would have, too
-PATIENCE = 5.0  # for what should come
 IMPATIENCE = 0.5  # ... for what should not, where nothing else tells that its time is over
 REFUSED, OK = 5, 0
 SOL_PACKET, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE, SIOCGIFHWADDR = 263, 23, 33, 0x8927

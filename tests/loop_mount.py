@@ -42,7 +42,7 @@ def mounted(kind, size):
             assert child.stdout.readline() == "mounted\n"
             yield pathlib.Path(f"/proc/{child.pid}/root/mnt")
         finally:
-            child.communicate("\n", timeout=60)
+            child.communicate("\n", timeout=600)
 
 
 @contextlib.contextmanager

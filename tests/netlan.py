@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, PATIENCE, REQUEST, Dhcp, Guest, Lab, arp, checksum,
+from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, PATIENCE, REQUEST, SLICE, Dhcp, Guest, Lab, arp, checksum,
                     policy)
 
 ROUTER, HOST, PEER = "10.9.0.1", "10.9.0.2", "10.9.0.7"
@@ -103,16 +103,19 @@ class Lan(Lab):
 
     def pings(self, machine, target, timeout=PATIENCE):
         """A machine's kernel pings."""
-        s = self.socket(machine, socket.AF_INET, socket.SOCK_RAW, 1, timeout=timeout)
+        s = self.socket(machine, socket.AF_INET, socket.SOCK_RAW, 1, timeout=SLICE)
         ident = random.randrange(65536)
         head = struct.pack("!BBHHH", 8, 0, 0, ident, 1)
         s.sendto(head[:2] + struct.pack("!H", checksum(head)) + head[4:], (target, 0))
-        end = time.monotonic() + timeout
-        with contextlib.suppress(TimeoutError), contextlib.closing(s):
-            while time.monotonic() < end:
-                answer, sender = s.recvfrom(2000)
-                if sender[0] == target and answer[20] == 0 and answer[24:26] == struct.pack("!H", ident):
-                    return True
+        left, last = timeout, time.monotonic()  # as Guest.frames counts
+        with contextlib.closing(s):
+            while left > 0:
+                with contextlib.suppress(TimeoutError):
+                    answer, sender = s.recvfrom(2000)
+                    if sender[0] == target and answer[20] == 0 and answer[24:26] == struct.pack("!H", ident):
+                        return True
+                now = time.monotonic()
+                left, last = left - min(now - last, SLICE), now
         return False
 
     def leftovers(self):
@@ -170,7 +173,7 @@ class LanGuest(Guest):
             super().send_frame(frame)
 
     def pings(self, target, timeout=PATIENCE):
-        self.router = self.resolve(target)
+        self.router = self.resolve(target, max(timeout, 3.0))
         answered = bool(self.router) and super().pings(target, timeout)
         self.router = None
         return answered
@@ -220,7 +223,7 @@ def hears(guest, lab, machine, frames):
     for frame in [*frames, mark]:
         lab.speak(machine, frame)
     heard = []
-    for packet in guest.frames():
+    for packet in guest.frames(PATIENCE):
         if packet.frame[:len(mark)] == mark:
             return [f for f in frames if any(h.startswith(f) for h in heard)]
         heard.append(packet.frame)

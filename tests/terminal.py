@@ -3,6 +3,7 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -19,13 +20,13 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             try:
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
                 if errors is not None:
                     fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                     os.dup2(fd, 2)
                 os.execve(command[0], [str(word) for word in command], env)
             finally:
                 os._exit(127)
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def __enter__(self):
         return self
@@ -51,16 +52,19 @@ class Terminal:
         self.output += data.decode(errors="replace")
         return bool(data)
 
-    def wait_for(self, text, seconds=30):
+    def wait_for(self, text, seconds=120):
+        self.wait_for_match(re.escape(text), seconds)
+
+    def wait_for_match(self, pattern, seconds=120):
         until = time.monotonic() + seconds
-        while text not in self.output:
+        while not re.search(pattern, self.output):
             assert time.monotonic() < until, self.output
-            assert self._read(0.1) or text in self.output, self.output
+            assert self._read(0.1) or re.search(pattern, self.output), self.output
 
     def send(self, text):
         os.write(self.master, text.encode())
 
-    def end(self, seconds=60):
+    def end(self, seconds=120):
         """Read to the end; gives the exit status."""
         until = time.monotonic() + seconds
         while self._read(0.1):

@@ -143,10 +143,11 @@ def test_a_client_that_goes_hangs_up_its_command(stage, tmp_path):
 
 
 def test_agent_that_dies_and_comes_back(stage):
-    running = stage.linzer.start("exec", "vm", "sleep", "600", stderr=subprocess.PIPE)
-    assert stage.exec("vm", "true").returncode == 0
+    running = stage.linzer.start("exec", "vm", "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+    assert running.stdout.readline() == b"up\n"  # else it may wait for the next agent
     stage.agent.kill()
-    assert running.wait(30) == 1
+    assert running.wait(60) == 1
     assert stage.relay.stdout.readline() == "hangup\n"
     stage.start_agent()
     assert stage.exec("vm", "echo", "again").stdout == "again\n"

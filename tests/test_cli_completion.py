@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -189,11 +190,11 @@ printf '%s\\n' "$@" >{told}.new && mv {told}.new {told}
         def type_words(line):
             told.unlink(missing_ok=True)
             shell.send(line + "\t\r")
-            for _ in range(300):
+            until = time.monotonic() + 120
+            while not told.exists():
+                assert time.monotonic() < until, shell.output
                 shell.read(0.1)
-                if told.exists():
-                    return told.read_text().split("\n")[:-1]
-            raise AssertionError(shell.output)
+            return told.read_text().split("\n")[:-1]
 
         yield type_words
 

@@ -2,14 +2,12 @@
 """`run --cloud-init`, `--cloud-init-network` and `--ssh-key`: a guest with Debian's own cloud-init, and our image, which has none."""
 
 import json
-import os
-import pathlib
 import subprocess
 
 import pytest
 
 import scratch
-from conftest import FORM, Linzer
+from conftest import FORM, Linzer, descriptors
 from test_life import BOOT, PORTS, end, eventually, runtime
 
 MARK = "written-by-user-data-5f1c"  # found nowhere else
@@ -143,8 +141,7 @@ class TestFirstRun:
         assert clouds.vm(first) / "run.json" in files
         assert not [path for path in files if MARK.encode() in path.read_bytes()]
         assert list((clouds.home / "tmp").iterdir()) == []
-        opened = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{runtime(clouds, first)['qemuPid']}/fd").iterdir()]
-        assert "/memfd:cidata (deleted)" in opened
+        assert "/memfd:cidata (deleted)" in descriptors(runtime(clouds, first)["qemuPid"]).values()
 
 
 @pytest.mark.soak  # two boots more; TestSeed has what a guest is given then
@@ -178,9 +175,9 @@ class TestSeed:
     def run(linzer, name, *options):
         """What it holds: user-data's text and so on; None without one."""
         linzer("run", "--detach", "--net-none", *options, name, check=True)
-        fds = pathlib.Path(f"/proc/{runtime(linzer, name)['qemuPid']}/fd")
-        found = {fd.read_bytes() for fd in fds.iterdir() if os.readlink(fd) == "/memfd:cidata (deleted)"}
-        linzer("stop", name, "--timeout", 1, check=True)
+        fds = descriptors(runtime(linzer, name)["qemuPid"])
+        found = {fd.read_bytes() for fd, what in fds.items() if what == "/memfd:cidata (deleted)"}
+        linzer.switch_off(name)
         assert len(found) <= 1
         return found.pop() if found else None
 

@@ -401,7 +401,7 @@ def test_plain_list_opens_no_disk(linzer, tart):
     disk = tart.vm("vm") / "disk.img"
     disk.unlink()
     os.mkfifo(disk)
-    done = tart("list", "--quiet", timeout=10)
+    done = tart("list", "--quiet", timeout=60)
     assert done.returncode == 0
     disk.unlink()
     disk.write_bytes(b"")

@@ -271,7 +271,7 @@ def test_progress_on_a_terminal(running, tmp_path):
     environment.pop("CI", None)
     with Terminal([running.program(), "cp", "vm:x", tmp_path / "copy"], environment) as terminal:
         terminal.wait_for("copying: ")
-        terminal.wait_for(", 1 s\x1b[K")
+        terminal.wait_for_match(", [1-9][0-9]* s\x1b\\[K")
         seen.set()
         assert terminal.end() == 0
         assert terminal.output.endswith("\r\x1b[K")
@@ -286,7 +286,7 @@ def test_progress_on_a_terminal_into_the_vm(stage, tmp_path):
     environment = {**stage.linzer.environment(), "TERM": "xterm"}
     environment.pop("CI", None)
     with Terminal([stage.linzer.program(), "cp", tmp_path / "big", f"vm:{tmp_path}/there/"], environment) as terminal:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while not any(path.stat().st_size for path in (tmp_path / "there").iterdir()):
             assert time.monotonic() < until
         while "copying: " not in terminal.output:
@@ -313,7 +313,7 @@ def test_who_interrupts_keeps_the_old_file(running, tmp_path):
     child = running.start("cp", "vm:x", tmp_path / "d")
     assert sent.wait(60)
     child.send_signal(signal.SIGINT)
-    assert child.wait(30) == 1
+    assert child.wait(60) == 1
     impostor.end()
     assert os.listdir(tmp_path / "d") == ["x"] and (tmp_path / "d/x").read_text() == "old"
 

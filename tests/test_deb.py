@@ -61,7 +61,7 @@ def test_the_packages_version_is_the_programs():
 def package():
     """As `make deb` builds it."""
     env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "DESTDIR", "OUT")}
-    done = subprocess.run([ROOT / "scripts/deb"], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, timeout=900)
+    done = subprocess.run([ROOT / "scripts/deb"], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, timeout=3600)
     assert done.returncode == 0, done.stderr
     return ROOT / done.stdout.strip()
 

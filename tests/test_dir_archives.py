@@ -19,7 +19,7 @@ import time
 import pytest
 
 import scratch
-from test_life import BOOT, alive, end, eventually, runtime
+from test_life import BOOT, alive, eventually, runtime
 
 LIMIT = 1 << 30  # FETCH_BYTES_MAX, DIR_CACHE_MAX
 UNPACKED = 16 << 30  # UNPACK_BYTES_MAX
@@ -186,7 +186,7 @@ def ran(linzer, vm, *urls, **how):
     volume, = volumes(linzer)
     files = {str(path.relative_to(volume / "files")): path.read_bytes() for path in volume.rglob("*") if path.is_file()}
     said = (done.stdout + log.read_text()).splitlines(), done.stderr
-    linzer("stop", vm, "--timeout", 1, check=True)
+    linzer.switch_off(vm)
     assert list((linzer.home / "tmp").iterdir()) == []
     return *said, files
 
@@ -298,7 +298,7 @@ class TestCache:
 ])
 def test_a_server_that_gives_nothing_is_one_line(linzer, server, vm, path, why):
     hello(server)
-    done = run(linzer, f"{server.url}/{path}", env={"LINZER_STALL_SECONDS": "2"})
+    done = run(linzer, f"{server.url}/{path}", env={"LINZER_STALL_SECONDS": "2" if "slow" in why else "60"})
     assert done.returncode == 1 and done.stderr.startswith(f"--dir {server.url}/{path}: {why}"), done
     assert len(done.stderr.splitlines()) == 1 and kept(linzer) == [] and volumes(linzer) == []
 
@@ -316,7 +316,7 @@ def programs(name):
     found = []
     for place in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (place / "comm").read_text().strip() == name[:15]:
+            if (place / "comm").read_text().strip() == name[:15] and alive(int(place.name)):
                 found.append(place)
     return found
 
@@ -481,7 +481,7 @@ def test_modes_times_and_links(linzer, server, vm, outside, mode):
     assert os.readlink(volume / "files/away") == str(outside / "secret")
     owners = {st.st_uid for st in found.values()}
     assert len(owners) == 1 and owners != {0} and stat.S_IMODE(volume.stat().st_mode) == 0o700
-    linzer("stop", vm, "--timeout", 1, check=True)
+    linzer.switch_off(vm)
     assert volumes(linzer) == [] and (outside / "secret").exists()
 
 
@@ -492,7 +492,7 @@ def test_after_kill_9_the_next_command_removes_it(linzer, server, vm):
     linzer("list", check=True)
     assert len(volumes(linzer)) == 1  # in use
     os.kill(state["pid"], signal.SIGKILL)
-    eventually(lambda: not alive(state["pid"]) and not alive(state["qemuPid"]))
+    eventually(lambda: not alive(state["pid"]) and not alive(state["qemuPid"]) and not programs("virtiofsd"))
     assert len(volumes(linzer)) == 1
     linzer("list", check=True)
     assert volumes(linzer) == []
@@ -525,5 +525,6 @@ def test_a_guest_has_the_files(guests, server):
     assert "Read-only file system" in shell("touch /mnt/more/named/new", check=False).stderr
     shell("sudo chmod 0 /mnt/shared/d /mnt/shared")
     assert len(volumes(guests)) == 2
-    end(guests, "unpacked")
+    guests.switch_off("unpacked")
     assert volumes(guests) == []
+    guests("delete", "unpacked", check=True)

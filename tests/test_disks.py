@@ -343,7 +343,7 @@ class TestRefused:
             linzer("run", "--detach", "other", check=True)
             for value in (path, f"{path}:ro"):
                 assert self.refused(linzer, value).startswith(f"disk {path} seems to be already in use")
-            linzer("stop", "other", "--timeout", 1)
+            linzer.switch_off("other")
             linzer("run", "--detach", "--disk", path, vm, check=True)
             done = linzer("run", "other")
             assert (done.returncode, done.stderr) == (1, 'another QEMU uses the disk of VM "other"\n')

@@ -5,6 +5,7 @@ The engine is a script that plays QEMU: it finds its sockets in the arguments, a
 handshake and then does what the test has it do.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -159,9 +160,13 @@ def test_an_engine_that_does_not_quit_is_killed(linzer, vm, engine):
 
 
 def has_engine(child):
-    children = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    return any(b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-               for pid in children.read_text().split())
+    """One that was not only asked what it can do."""
+    children = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    found = []
+    for pid in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append(pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+    return any(b"qemu-system" in words and b"id=qmp" in words for words in found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -182,7 +187,7 @@ def test_a_signal_ends_a_start_that_hangs(linzer, vm, engine, number):
 def test_a_start_that_hangs_is_stopped_by_stop(linzer, vm, engine):
     child = linzer.start("run", vm, env=engine("time.sleep(600)\n"), stdout=subprocess.PIPE, text=True)
     until(lambda: has_engine(child))
-    linzer("stop", vm, "--timeout", 1, check=True)
+    linzer("stop", vm, "--timeout", 10, check=True)
     assert (child.communicate(timeout=30)[0], child.returncode) == ("Stopping VM...\n", 0)
 
 
@@ -263,7 +268,7 @@ sys.exit(0)
     until(lambda: linzer("logs", vm).stdout == "up" and (linzer.vm(vm) / "run.json").exists())
     done = linzer("screenshot", vm, "-")
     assert (done.returncode, done.stderr) == (1, "VM \"vm\" cannot screenshot: 'screendump' failed: no screen\n")
-    linzer("stop", vm, "--timeout", 1, check=True)
+    child.send_signal(signal.SIGINT)
     assert child.wait(60) == 0
 
 
@@ -310,6 +315,7 @@ def test_an_agent_that_comes_and_goes_costs_few_writes(linzer, vm, engine):
                  "    nonce = hello()\n"
                  "port.sendall(frame(2, MAGIC + nonce + bytes(16)))\n"
                  "console.sendall(b'done')\nhear('quit')\nsys.exit(0)\n")
+    began = time.monotonic()
     child = linzer.start("run", vm, env=env, stdout=subprocess.DEVNULL)
     state = linzer.vm(vm) / "run.json"
     inodes = set()
@@ -317,10 +323,9 @@ def test_an_agent_that_comes_and_goes_costs_few_writes(linzer, vm, engine):
 
     def watch():
         while not enough.is_set():
-            try:
-                inodes.add((state.stat().st_ino, state.stat().st_mtime_ns))
-            except FileNotFoundError:
-                pass
+            with contextlib.suppress(FileNotFoundError):
+                now = state.stat()
+                inodes.add((now.st_ino, now.st_mtime_ns))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -330,7 +335,7 @@ def test_an_agent_that_comes_and_goes_costs_few_writes(linzer, vm, engine):
     finally:
         enough.set()
         watcher.join()
-    assert len(inodes) < 60, len(inodes)
+    assert len(inodes) < 60 + 2 * (time.monotonic() - began), len(inodes)  # of 600; two a second are allowed
     child.send_signal(signal.SIGINT)
     assert child.wait(60) == 0
 

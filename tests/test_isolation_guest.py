@@ -17,6 +17,7 @@ from frames import ACK, ICMP, SYN, TCP, UDP
 from isolation_guests import Seat
 from isolation_lab import LAN, PORT, ZONE, Bench, Field, TapEar
 from isolation_table import EVERYTHING, control_of, parse_side
+from netlab import PATIENCE
 from test_isolation import ROWS
 from test_life import eventually
 from test_network_guest import WITH_ETC
@@ -24,6 +25,7 @@ from test_network_guest import WITH_ETC
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 ADDRESS, GATEWAY, OTHER = "192.168.64.10", "192.168.64.1", "192.168.64.20"
 VM = "net"
+IMPATIENCE = 3  # seconds that the guest waits for what shall not come
 BLOCKED = "8.8.8.0/24"  # by `run`, until the first row has a setup of its own
 
 
@@ -32,7 +34,7 @@ class Inside(Bench):
 
     def __init__(self, field, linzer):
         super().__init__(field)
-        self.linzer, self.sender = linzer, "guest"
+        self.linzer, self.sender, self.seconds = linzer, "guest", IMPATIENCE
         self.guest = None  # it speaks for itself
         self.seats["other"] = Seat(self.lab, field.lan_on, parse_side(EVERYTHING), 20, "")
         self.other = self.seats["other"].take()
@@ -81,15 +83,15 @@ def is_packet(proto, target, port=0):
 
 def udp(target, port=PORT):
     return lambda b: b.watch(f"exec 3<>/dev/udp/{target}/{port} && printf question >&3 && "
-                             "test \"$(timeout 3 head -c 6 <&3)\" = answer", is_packet(UDP, target, port))
+                             f"test \"$(timeout {b.seconds} head -c 6 <&3)\" = answer", is_packet(UDP, target, port))
 
 
 def tcp(target, port=PORT):
-    return lambda b: b.watch(f"timeout 3 bash -c 'exec 3<>/dev/tcp/{target}/{port}'", is_packet(TCP, target, port))
+    return lambda b: b.watch(f"timeout {b.seconds} bash -c 'exec 3<>/dev/tcp/{target}/{port}'", is_packet(TCP, target, port))
 
 
 def ping(target):
-    return lambda b: b.watch(f"ping -c 1 -W 3 {target}", is_packet(ICMP, target))
+    return lambda b: b.watch(f"ping -c 1 -W {b.seconds} {target}", is_packet(ICMP, target))
 
 
 def query(name, options=""):
@@ -105,7 +107,7 @@ def query(name, options=""):
 def named(name):
     target = ZONE[name][-1]
     return lambda b: b.watch(f"address=$(getent ahostsv4 {name} | head -n 1 | cut -d ' ' -f 1); "
-                             f"test $address = {target} && timeout 3 bash -c \"exec 3<>/dev/tcp/$address/{PORT}\"", is_packet(TCP, target, PORT))
+                             f"test $address = {target} && timeout {b.seconds} bash -c \"exec 3<>/dev/tcp/$address/{PORT}\"", is_packet(TCP, target, PORT))
 
 
 def ssh_from_host(b):
@@ -117,7 +119,7 @@ def ssh_from_host(b):
                 sock.connect((ADDRESS, 22))
                 return sock.recv(4) == b"SSH-"
         return False
-    eventually(banner, 30)
+    eventually(banner)
     return "guest", True
 
 
@@ -174,10 +176,11 @@ def test_ten_rows_and_more():
 @pytest.mark.parametrize("row", INSIDE, ids=lambda row: row.id)
 def test_row(inside, row):
     inside.setup_as(row.setup.guest)
+    inside.seconds = PATIENCE if row.passes else IMPATIENCE
     place, answered = PROBES[row.id](inside)
     if row.passes:
         assert (place, answered) == (row.target, True)
         return
     assert (place, answered) == (None, False)
-    control = control_of(row, ROWS)
+    control, inside.seconds = control_of(row, ROWS), PATIENCE
     assert PROBES[control.id](inside) == (control.target, True)

@@ -251,7 +251,7 @@ static void a_missing_program_is_reported(void **state)
 						    .cpu_seconds = 1,
 						    .memory = 256 * MEGABYTE,
 						    .file_size = 0,
-						    .timeout_ms = 1000 },
+						    .timeout_ms = 30000 },
 			    NULL, 0, NULL, &err),
 		-E_MISSING_TOOL);
 }

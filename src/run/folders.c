@@ -34,7 +34,7 @@
 #include "run/folder_jail.h"
 #include "run/identity.h"
 
-enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000, END_MS = 1000 };
+enum { SOCKET_FD = 3, GRACE_MS = 3000, EXPLAIN_MS = 1000, END_MS = 5000 };
 
 /* QEMU's own, in C, and the one in Rust that came after it. Return: owned, or NULL. */
 static char *find_program(void)
