@@ -24,7 +24,7 @@
 #include "run/session.h"
 #include "run/suspend.h"
 
-enum { CLOCK_MS = 60000, CLOCK_TURNS = 10, CLOCK_NEAR_MS = 300, MOUNTS_MS = 60000 };
+enum { CLOCK_MS = 60000, CLOCK_TURNS = 5, CLOCK_NEAR_MS = 800, MOUNTS_MS = 60000 };
 
 /* busybox has whole seconds only */
 static const char set_clock[] = "while echo && read -r now; do\n"
