@@ -244,8 +244,8 @@ def test_who_takes_connections_and_is_silent(silent):
     heard = []  # before the first is there, which may be at once
     with Liar(silent.stock, lambda connection: heard.append(connection.dup()) or until_the_end(connection)):
         assert silent.linzer("ip", "--resolver", "agent", "vm").returncode == 1
-        waiting = silent.linzer.start("exec", "-i", "vm", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         before = len(heard)
+        waiting = silent.linzer.start("exec", "-i", "vm", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         while len(heard) == before:
             assert waiting.poll() is None
     silent.agent = silent.start_stock()
