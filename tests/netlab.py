@@ -190,6 +190,16 @@ def mac_bytes(text):
     return bytes.fromhex(text.replace(":", ""))
 
 
+def slices(seconds):
+    """Waits for what may come within the time. One counts as a slice however long it took: while this machine stood still,
+    or ran others, nobody could answer."""
+    left, last = seconds, time.monotonic()
+    while left > 0:
+        yield min(left, SLICE)
+        now = time.monotonic()
+        left, last = left - min(now - last, SLICE), now
+
+
 def random_mac():
     """One that does not begin at an address of NOBODYS (src/net/subnet.c), as one of fifty does."""
     while True:
@@ -430,17 +440,13 @@ class Guest:
         self.send_frame((to or self.router_mac()) + (mac or self.mac) + struct.pack("!H", type) + body)
 
     def frames(self, timeout=PATIENCE):
-        """Those of the time, of which a slice counts as one however long it took: while this machine stood still, or ran
-        others, nobody could answer."""
-        left, last = timeout, time.monotonic()
-        while left > 0:
-            if select.select([self.tap], [], [], min(left, SLICE))[0]:
+        """Those of the time."""
+        for wait in slices(timeout):
+            if select.select([self.tap], [], [], wait)[0]:
                 with contextlib.suppress(BlockingIOError):
                     packet = Packet(os.read(self.tap, 65536)[10:])
                     self.answer_arp(packet)
                     yield packet
-            now = time.monotonic()
-            left, last = left - min(now - last, SLICE), now
 
     def answer_arp(self, p):
         """As any kernel does while it receives."""

@@ -11,12 +11,11 @@ import random
 import socket
 import struct
 import subprocess
-import time
 
 import pytest
 
 from netlab import (ACK, BRIDGED, BROADCAST, DISCOVER, LEASED, OFFER, PATIENCE, REQUEST, SLICE, Dhcp, Guest, Lab, arp, checksum,
-                    policy)
+                    policy, slices)
 
 ROUTER, HOST, PEER = "10.9.0.1", "10.9.0.2", "10.9.0.7"
 ADDRESSES = {"router": ROUTER, "host": HOST, "peer": PEER}
@@ -107,15 +106,12 @@ class Lan(Lab):
         ident = random.randrange(65536)
         head = struct.pack("!BBHHH", 8, 0, 0, ident, 1)
         s.sendto(head[:2] + struct.pack("!H", checksum(head)) + head[4:], (target, 0))
-        left, last = timeout, time.monotonic()  # as Guest.frames counts
         with contextlib.closing(s):
-            while left > 0:
+            for _ in slices(timeout):
                 with contextlib.suppress(TimeoutError):
                     answer, sender = s.recvfrom(2000)
                     if sender[0] == target and answer[20] == 0 and answer[24:26] == struct.pack("!H", ident):
                         return True
-                now = time.monotonic()
-                left, last = left - min(now - last, SLICE), now
         return False
 
     def leftovers(self):

@@ -11,6 +11,8 @@ import fcntl
 import termios
 import time
 
+SECONDS = "[1-9][0-9]* s"  # of a line's first look: one, or as many as went by before there was a processor
+
 
 class Terminal:
     """`output` is what it wrote so far; stderr goes to the file `errors` if given."""

@@ -16,11 +16,10 @@ import time
 import pytest
 
 from conftest import ROOT
-from terminal import Terminal
+from terminal import SECONDS, Terminal
 
 CLEARED = "\r\x1b[K"
 SIZE = 1_000_000_000
-SECONDS = "[1-9][0-9]* s"  # one, or as many as went by before there was a processor
 
 
 @pytest.fixture

@@ -58,14 +58,11 @@ static struct sockaddr_un address_of(const char *path)
 	return address;
 }
 
-static void start_server(struct server *server, const char *path)
+static void start_server(struct server *server, const struct sockaddr *address, socklen_t len)
 {
-	const struct sockaddr_un address = address_of(path);
-
 	*server = (struct server){ .taken = { -1, -1 } };
-	server->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(server->listener, (const struct sockaddr *)&address, sizeof(address)),
-			 0);
+	server->listener = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(server->listener, address, len), 0);
 	assert_int_equal(listen(server->listener, CONNECTIONS), 0);
 	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
@@ -118,11 +115,12 @@ static void a_server_that_takes_nothing_is_given_up_with_its_qemu(void **state)
 	auto_free char *socket_path = str_format("%s/server", scratch.path);
 	auto_free char *url = str_format("nbd+unix:///?socket=%s", socket_path);
 	auto_free char *relay_path = str_format("%s/dir/nbd", scratch.path);
+	const struct sockaddr_un server_address = address_of(socket_path);
 
 	assert_int_equal(mkdirat(scratch.lock, "dir", 0700), 0);
 	auto_fd dir = openat(scratch.lock, "dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	start_server(&server, socket_path);
+	start_server(&server, (const struct sockaddr *)&server_address, sizeof(server_address));
 	assert_int_equal(disk_nbd_start(url, dir, &relay, &nbd, &err), 0);
 	int qemu = connect_and_hear(relay_path);
 
@@ -191,18 +189,15 @@ void freeaddrinfo(struct addrinfo *list)
 }
 /* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
 
+/* Where the names lead to. */
 static void start_tcp_server(struct server *server)
 {
 	socklen_t len = sizeof(names.address);
 
-	*server = (struct server){ .taken = { -1, -1 } };
 	names.address = (struct sockaddr_in){ .sin_family = AF_INET,
 					      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(server->listener, (struct sockaddr *)&names.address, len), 0);
+	start_server(server, (const struct sockaddr *)&names.address, len);
 	assert_int_equal(getsockname(server->listener, (struct sockaddr *)&names.address, &len), 0);
-	assert_int_equal(listen(server->listener, CONNECTIONS), 0);
-	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 
 /* It hangs until the test has seen disk_nbd_stop() return. */

@@ -241,12 +241,21 @@ static int add_share(struct folders *folders, const char *program, const struct 
 	return start_share(share, program, group, identity->drop, err);
 }
 
+static int start_all(struct folders *folders, const char *program, const struct dir_options *dirs,
+		     const struct identity *identity, struct error *err)
+{
+	cleanup_(free_found) struct found *found = xcalloc(1, sizeof(*found));
+	int r = find_groups(found, dirs, identity, err);
+
+	for (size_t i = 0; r == 0 && i < found->count; i++)
+		r = add_share(folders, program, &found->groups[i], identity, err);
+	return r;
+}
+
 int folders_start(struct folders *folders, const struct dir_options *dirs,
 		  const struct identity *identity, struct error *err)
 {
-	cleanup_(free_found) struct found *found = xcalloc(1, sizeof(*found));
 	auto_free char *program = NULL;
-	int r;
 
 	if (dirs->len == 0)
 		return 0;
@@ -255,10 +264,7 @@ int folders_start(struct folders *folders, const struct dir_options *dirs,
 		return error_set(err, E_MISSING_TOOL,
 				 "--dir: virtiofsd is not installed: install the package "
 				 "'virtiofsd' (Debian 12: 'qemu-system-common')");
-	r = find_groups(found, dirs, identity, err);
-	for (size_t i = 0; r == 0 && i < found->count; i++)
-		r = add_share(folders, program, &found->groups[i], identity, err);
-	return r;
+	return start_all(folders, program, dirs, identity, err);
 }
 
 void folders_fill_plan(const struct folders *folders, struct launch_plan *plan)
